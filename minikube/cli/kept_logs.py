@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from minikube.cli.common import count_of, print_message
 from minikube.errors import MinikubeError, NotFound, NothingRunning
-from minikube.model import PARTS
+from minikube.model import PARTS, is_own_log, part_log
 
 if TYPE_CHECKING:
     from minikube.logs.file_format import Source
@@ -45,13 +45,14 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     sources = kept_sources(log_dir(project_dir(path)), services)
     if not sources:
         raise nothing_running
+    names = tuple(part_log(name) if name in PARTS and name not in services else name for name in names)
     for name in names:
         if name not in services and not any(name in (source.instance, source.service) for source in sources):
             raise NotFound(f"{name}: no such service in {path}, and no log file of it")
     return [
         source
         for source in sources
-        if ({source.instance, source.service} & set(names) if names else source.instance not in PARTS)
+        if ({source.instance, source.service} & set(names) if names else not is_own_log(source.instance))
     ]
 
 

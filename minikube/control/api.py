@@ -119,7 +119,7 @@ class Api:
         if isinstance(error, MinikubeError):
             return Reply(status_of(error), encode({"error": str(error)}) + b"\n")
         log.error("a request failed", exc_info=error)
-        return error_reply(500, "internal error — see .minikube/logs/supervisor.log")
+        return error_reply(500, "internal error — see .minikube/logs/minikube.supervisor.log")
 
     def _route(self, path: str) -> dict[str, Endpoint] | None:
         """Return the path's endpoints by HTTP method; None if there is no such path."""

@@ -15,7 +15,7 @@ from tests.chaos.registry_client import Refused, call_once
 from tests.chaos.run_context import RunContext
 
 TRACEBACK = "Traceback (most recent call last)"
-LOGS = ("supervisor.log*", "registry.log*", "redis.log*")
+LOGS = ("minikube.*.log*",)
 RETRY_S = 0.2
 
 

@@ -107,7 +107,7 @@ def main() -> int:
         for report in fuzz(Path(directory), seconds, int(seed)):
             crashes += 1
             print(report, flush=True)
-        log = Path(directory, ".minikube/logs/dashboard.log")
+        log = Path(directory, ".minikube/logs/minikube.dashboard.log")
         if log.exists():
             print(log.read_text())
     print(f"{seconds:g} s from seed {seed:g}: {crashes} crashes")

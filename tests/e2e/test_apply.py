@@ -74,7 +74,7 @@ def test_a_stop_meanwhile_waits_for_those_that_leave_and_starts_nothing(tmp_path
         for one in asked:
             one.join()
         assert {path.name for path in tmp_path.glob("*.done")} == {"old.done", "many.done"}
-        assert "Traceback" not in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
+        assert "Traceback" not in (tmp_path / ".minikube" / "logs" / "minikube.supervisor.log").read_text()
 
 
 def test_a_bad_edit_changes_nothing_and_reports_every_problem(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_after_a_crash_of_its_dashboard_up_goes_on_with_log_lines_in_a_usable_te
         for off in ("?1049l", "?25h", "?1000l", "?2004l"):
             screen.wait_for(f"\x1b[{off}")
         screen.wait_for("INFO tick")
-        report = (tmp_path / ".minikube" / "logs" / "dashboard.log").read_text()
+        report = (tmp_path / ".minikube" / "logs" / "minikube.dashboard.log").read_text()
         assert report.endswith("the dashboard ended: signal KILL\n")
         assert int((tmp_path / ".minikube" / "lock").read_text()) == ticker
 
@@ -191,7 +191,7 @@ def test_the_end_of_up_and_its_dashboard_ends_the_project(
         assert screen.wait_exit() == code or code is None
         _, alive = psutil.wait_procs([supervisor, *helpers, dashboard], timeout=30)
         assert alive == []
-        assert not (tmp_path / ".minikube" / "logs" / "dashboard.log").exists() or code is None
+        assert not (tmp_path / ".minikube" / "logs" / "minikube.dashboard.log").exists() or code is None
     finally:
         if key != "close":
             screen.close()

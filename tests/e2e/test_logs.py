@@ -16,6 +16,7 @@ from minikube.logs.instance_log import MAX_BLOCK_S, InstanceLog
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from tests.e2e.running import MINIKUBE
+from tests.e2e.small import Small
 from tests.eventually import eventually
 from tests.ports import free_ports
 from tests.untraced import untraced
@@ -93,6 +94,19 @@ def test_one_or_all_are_shown_narrowed_and_in_order(talking: Path) -> None:
     # Valkey and Redis since 7.2 begin with "Ready", Redis 7.0 says "The server is now ready".
     assert "ready to accept connections" in minikube(talking, "logs", "redis").lower()
     assert minikube(talking, "logs", "counter", "--until", "1h", "-n", "5") == ""
+
+
+def test_a_service_may_have_the_name_of_a_part(tmp_path: Path) -> None:
+    say = 'command = ["sh", "-c", "echo mine; exec sleep 1000"]\n'
+    names = ("dashboard", "redis", "registry", "supervisor")
+    with Small(tmp_path, "".join(f"[services.{name}]\n{say}" for name in names)) as small:
+        small.up("--wait")
+        shown = [f"{name:<10} | mine" for name in names]
+        for _ in range(2):
+            assert sorted(small.run("logs").splitlines()) == shown
+            assert small.run("logs", "redis", "--no-prefix") == "mine\n"
+            assert "minikube.redis | " in small.run("logs", "minikube.redis")
+            small.run("down", code=None)
 
 
 def test_an_invalid_query_is_an_error(talking: Path) -> None:

@@ -166,6 +166,6 @@ def test_few_descriptors_keep_some_services_waiting_and_every_command_working(tm
         small.run("scale", "many=5")
         eventually(lambda: len([row for row in small.status().instances if row.pid]) == 5)
         small.run("down")
-        log = (tmp_path / ".minikube/logs/supervisor.log").read_text()
+        log = (tmp_path / ".minikube/logs/minikube.supervisor.log").read_text()
         assert "Traceback" not in log
         assert "Too many open files" not in log

@@ -186,7 +186,7 @@ def test_the_guardians_death_stops_everything_and_is_named_as_the_reason(tmp_pat
         os.kill(state["guardian_pid"], signal.SIGKILL)
         eventually(lambda: not any(psutil.pid_exists(one) for one in (pid, state["pid"])), what="all have ended")
         assert (tmp_path / "told").read_text() == "told\n", "TERM came first"
-        assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "supervisor.log").read_text()
+        assert "the guardian was killed" in (tmp_path / ".minikube" / "logs" / "minikube.supervisor.log").read_text()
         for command in ("ps", "events", "down"):
             output = small.run(command, code=3)
             assert re.search(

@@ -10,8 +10,8 @@ from minikube.project_dir import RECORD_LIMIT, RunEnd, dashboard_log, log_name, 
 
 
 def test_a_log_is_named_as_a_user_finds_it() -> None:
-    assert log_name("redis") == ".minikube/logs/redis.log"
-    assert dashboard_log(Path("/shop/.minikube")) == Path("/shop/.minikube/logs/dashboard.log")
+    assert log_name("minikube.redis") == ".minikube/logs/minikube.redis.log"
+    assert dashboard_log(Path("/shop/.minikube")) == Path("/shop/.minikube/logs/minikube.dashboard.log")
 
 
 def test_the_reason_of_an_end_is_read_back_and_a_directory_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:

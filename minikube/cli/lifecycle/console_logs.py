@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minikube.logs.file_format import NOT_CAPTURED, Source, split_name
+from minikube.logs.file_format import Source, split_name
 from minikube.logs.partial_line import PartialLines
 from minikube.logs.reader import LogReader
-from minikube.model import PARTS
+from minikube.model import is_own_log
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter
@@ -118,7 +118,7 @@ class ConsoleLogs:
         """Open a reader for each instance that has a log file and no reader yet."""
         for name in sorted(os.listdir(self._directory)):
             found = split_name(name)
-            if found is None or found[0] in NOT_CAPTURED or found[0] in PARTS or found[0] in self._readers:
+            if found is None or is_own_log(found[0]) or found[0] in self._readers:
                 continue  # no log of an instance of a service, or one that is being read already
             instance = found[0]
             source = Source(instance, instance, self._directory / f"{instance}.log", ROTATIONS_LIMIT)

@@ -8,6 +8,7 @@ import trio
 
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
+from minikube.model import part_log
 from minikube.project import orphans
 from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
 from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
@@ -97,7 +98,7 @@ class EmbeddedRedis(BackingProgram):
 
     def _report_truncation(self) -> None:
         what = "the last command in its append-only file was incomplete, as after a power cut, and was cut"
-        text = f"redis: {what} — see {log_name('redis')}"
+        text = f"redis: {what} — see {log_name(part_log('redis'))}"
         self._context.store.event("redis.data_mended", text, "warning")
 
     async def _write_data_again(self) -> str:

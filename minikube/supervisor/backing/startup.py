@@ -5,6 +5,7 @@ import trio
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import LogSpec
+from minikube.model import part_log
 from minikube.project_dir import log_name
 from minikube.supervisor.backing.embedded_redis import EmbeddedRedis
 from minikube.supervisor.backing.program import BackingProgram
@@ -29,7 +30,7 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
     `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
     """
     context.redis_url = spec.address
-    log = context.logs.open("redis", "redis", LogSpec())
+    log = context.logs.open(part_log("redis"), part_log("redis"), LogSpec())
     redis = EmbeddedRedis(spec, context, log)
     service = BackingService(spec, context.process_table, context.store, log, redis)
     nursery.start_soon(redis.rescue.run)
@@ -43,7 +44,7 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
 
     Whenever a process of the registry listens, its address is written into `context` and into the state store.
     """
-    log = context.logs.open("registry", "registry", LogSpec())
+    log = context.logs.open(part_log("registry"), part_log("registry"), LogSpec())
     return BackingService(spec, context.process_table, context.store, log, _Registry(context, log))
 
 
@@ -90,7 +91,7 @@ async def wait_ready_or_stop(context: RunContext, service: BackingService) -> No
         raise StartError(service.failure)
     if timeout.cancelled_caught:
         name = service.spec.name
-        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(name)}")
+        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(part_log(name))}")
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

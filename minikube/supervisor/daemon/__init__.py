@@ -13,7 +13,7 @@
 
 The folder refuses to decide anything about services: `supervisor.reconcile` does.
 
-To see what the supervisor does, read `.minikube/logs/supervisor.log`. Each line has a time, a level, the module that wrote it
-and a message; errors come with a traceback. `MINIKUBE_DEBUG=1 minikube up` adds lines of level DEBUG: each start, exit,
+To see what the supervisor does, read `.minikube/logs/minikube.supervisor.log`. Each line has a time, a level, the module that
+wrote it and a message; errors come with a traceback. `MINIKUBE_DEBUG=1 minikube up` adds lines of level DEBUG: each start, exit,
 signal, applied manifest and connection to the registry.
 """

@@ -1,4 +1,4 @@
-"""The supervisor's own log, `.minikube/logs/supervisor.log`: its format and its levels.
+"""The supervisor's own log, `.minikube/logs/minikube.supervisor.log`: its format and its levels.
 
 Modules log with `logging.getLogger(__name__)`. The records go to stderr, which the guardian has redirected to the file: so the
 output of a crashing interpreter stands there in order with the records. It refuses to log services: `minikube.logs` does.

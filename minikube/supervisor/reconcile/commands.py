@@ -10,7 +10,7 @@ from minikube.errors import Unavailable
 from minikube.logs.file_format import Source
 from minikube.logs.query import LogQuery
 from minikube.manifest.dump import dump_service
-from minikube.model import PARTS, Instance, LogLine
+from minikube.model import PARTS, Instance, LogLine, is_own_log, part_log
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
 
@@ -100,7 +100,7 @@ class CommandHandler:
 
     def has_log(self, name: str) -> bool:
         """Return whether an instance of that name has written a log in this run."""
-        return name in self._context.logs.sources()
+        return self._log_of(name) in self._context.logs.sources()
 
     async def clear_logs(self, names: Sequence[str]) -> Sequence[str]:
         """Remove the log files of the named services or instances; see `ProjectCommands.clear_logs`."""
@@ -113,17 +113,24 @@ class CommandHandler:
             ) from None
         return sorted(source.instance for source in sources)
 
+    def _log_of(self, name: str) -> str:
+        """Return the name of the log that a caller means: `redis` is the project's Redis where no service has that name."""
+        is_service = any(controller.spec.name == name for controller in self._reconciler.replicas)
+        is_part = name in PARTS and not is_service and name not in self._context.logs.sources()
+        return part_log(name) if is_part else name
+
     def _source_finder(self, names: Sequence[str]) -> Callable[[], list[Source]]:
         """Return a function that finds the log files of the named services or instances; without names, of all services.
 
         It is called again while lines are followed: instances may have been added or removed meanwhile.
         """
         collector = self._context.logs
+        names = [self._log_of(name) for name in names]
         removed = {name for name in names if name in collector.sources()}
         wanted = removed | {
             controller.name
             for name in names
-            if name not in PARTS and name not in removed
+            if not is_own_log(name) and name not in removed
             for controller in self._actions.find(name)
         }
 
@@ -133,7 +140,7 @@ class CommandHandler:
                 spec = controller.spec
                 found[controller.name] = collector.source(spec.name, controller.name, spec.logs)
             if not names:
-                return [source for name, source in found.items() if name not in PARTS]
+                return [source for name, source in found.items() if not is_own_log(name)]
             return [
                 source for name, source in found.items() if name in wanted or name in names or source.service in names
             ]

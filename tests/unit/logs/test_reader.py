@@ -343,7 +343,15 @@ def test_a_restarted_supervisor_goes_on_with_the_file_and_its_age(tmp_path: Path
 
 
 def test_kept_files_are_found_by_the_manifest_s_names(tmp_path: Path) -> None:
-    for name in ("web-1.log", "web-2.log.3", "web-10.log", "api-2.log", "supervisor.log", "notes.txt", "gone-x.log.1"):
+    for name in (
+        "web-1.log",
+        "web-2.log.3",
+        "web-10.log",
+        "api-2.log",
+        "minikube.supervisor.log",
+        "notes.txt",
+        "gone-x.log.1",
+    ):
         (tmp_path / name).touch()
     found = kept_sources(tmp_path, ["web", "api-2", "api"])
     assert [(one.service, one.instance, one.keep) for one in found] == [

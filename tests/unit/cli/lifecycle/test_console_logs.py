@@ -25,7 +25,8 @@ def test_lines_are_printed_by_time_across_rotations_and_for_new_instances(tmp_pa
     out = io.StringIO()
     log = tmp_path / "a.log"
     log.write_text("2026-11-23T00:00:00.000000Z stdout of an earlier run\n" + stamped("one"))
-    (tmp_path / "redis.log").write_text(stamped("a part"))
+    (tmp_path / "minikube.redis.log").write_text(stamped("a part"))
+    (tmp_path / "redis.log").write_text(stamped("a service"))
     logs = make_console_logs(tmp_path, out)
     logs.start()
     eventually(lambda: "one" in out.getvalue(), 5, "the first line")
@@ -42,7 +43,7 @@ def test_lines_are_printed_by_time_across_rotations_and_for_new_instances(tmp_pa
     assert [line for line in lines if line.startswith("a ")] == [
         f"a        | {text}" for text in ("one", "two", "three", "the last word")
     ]
-    assert [line for line in lines if line[:2] != "a "] == ["b-2      | new"]
+    assert [line for line in lines if line[:2] != "a "] == ["redis    | a service", "b-2      | new"]
 
 
 def test_all_lines_of_a_flood_are_printed(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_signal_before_the_supervisor_has_started_is_a_stop_and_no_error(capsy
 
 @pytest.mark.parametrize(("code", "text"), [(-9, "signal KILL"), (3, "exit 3")])
 def test_an_end_without_a_request_is_an_error_that_names_the_log(code: int, text: str) -> None:
-    with pytest.raises(MinikubeError, match=rf"ended \({text}\) — see /p/.minikube/logs/supervisor.log"):
+    with pytest.raises(MinikubeError, match=rf"ended \({text}\) — see /p/.minikube/logs/minikube.supervisor.log"):
         make_session(FakeHandle({}, [None, code])).wait_stopped()
 
 

@@ -22,7 +22,7 @@ from minikube.supervisor.daemon.run_server import keep_project_files
 from minikube.supervisor.daemon.token_file import ensure_token
 
 RECORD = SupervisorRecord(os.getpid(), os.getppid(), None, "", "127.0.0.1:1", "127.0.0.1:2", "")
-FILES = ("supervisor.json", "token", "lock", "logs/supervisor.log")
+FILES = ("supervisor.json", "token", "lock", "logs/minikube.supervisor.log")
 
 
 class Kept:
@@ -34,7 +34,7 @@ class Kept:
         (self.directory / "processes.json").write_text('{"boot": ""}')
         self.events: list[tuple[str, str, str]] = []
         self.token = ensure_token(self.directory)
-        log = self.directory / "logs" / "supervisor.log"
+        log = self.directory / "logs" / "minikube.supervisor.log"
         self.log = os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
         self.claim = RunClaim(self.directory)
         self.claim.take()
@@ -67,7 +67,7 @@ class Kept:
             read_supervisor_record(self.directory) == self.files.record
             and read_token(self.directory) == self.token
             and (self.directory / "lock").read_text() == f"{os.getpid()}\n"
-            and (self.directory / "logs" / "supervisor.log").read_text().endswith("line\n")
+            and (self.directory / "logs" / "minikube.supervisor.log").read_text().endswith("line\n")
             and (self.directory / "processes.json").read_text() == '{"boot": ""}'
         )
 
@@ -342,11 +342,11 @@ def test_a_name_that_another_process_has_is_not_taken_twice(kept: Kept, tmp_path
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("name", ["processes.json", "logs/supervisor.log"])
+@pytest.mark.parametrize("name", ["processes.json", "logs/minikube.supervisor.log"])
 def test_a_pipe_in_the_place_of_a_file_blocks_nothing(kept: Kept, name: str) -> None:
     path = kept.directory / name
     path.unlink()
     os.mkfifo(path)
     kept.files.check()
     assert os.write(kept.log, b"line\n")
-    assert name != "logs/supervisor.log" or path.read_text() == "line\n"
+    assert name != "logs/minikube.supervisor.log" or path.read_text() == "line\n"

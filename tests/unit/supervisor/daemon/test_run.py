@@ -143,5 +143,5 @@ async def test_a_background_task_is_run_again_after_a_shortage_and_is_off_after_
     assert [(event.level, event.message) for event in store.events_since(0)] == [
         ("warning", "watching files: no memory or thread left — trying again"),
         ("warning", "watching files: Too many open files — trying again"),
-        ("error", "watching files failed and is off: KeyError('x') — see .minikube/logs/supervisor.log"),
+        ("error", "watching files failed and is off: KeyError('x') — see .minikube/logs/minikube.supervisor.log"),
     ]
