@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from minikube.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED
-from minikube.cli.standard_streams import output_failure, prepare_streams
+from minikube.cli.standard_streams import output_failure, prepare_streams, use_utf8
 from minikube.errors import MinikubeError, UsageError
 
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -149,6 +149,7 @@ cli.params.append(
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its exit code."""
+    use_utf8()
     if "_MINIKUBE_COMPLETE" in os.environ:
         # While a shell completes words, an error message would be printed into the prompt.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

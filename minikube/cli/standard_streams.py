@@ -1,8 +1,8 @@
 """The standard streams of a command: whatever they are, printing does not fail.
 
 A closed descriptor becomes /dev/null, so that no file or socket of the command gets its number. A character that the
-encoding does not have is written as an escape. After an error such as a full disk, a command that acts completes what it
-does, without output; other commands end.
+encoding does not have is written as an escape. File names and what a service gets are UTF-8 in any locale.
+After an error such as a full disk, a command that acts completes what it does, without output; other commands end.
 """
 
 import codecs
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ERROR_HANDLER = "minikube.escape"
 ASCII = "ascii_escaped"
 """The encoding ASCII by another name, which `doctor` prints."""
+
+STREAMS_ENV = "MINIKUBE_STREAMS"
+"""Set while the program executes itself again: it has set PYTHONIOENCODING, and removes it."""
 
 
 class Output(io.FileIO):
@@ -52,6 +55,21 @@ class Output(io.FileIO):
             if self._raised(error):
                 raise
         return memoryview(data).nbytes
+
+
+def use_utf8() -> None:
+    """Execute this program again in Python's UTF-8 mode where the locale has another encoding; return in that mode.
+
+    A manifest is UTF-8, so its words, variables and paths reach a service as UTF-8, whatever the locale of the terminal is. The
+    standard streams keep the encoding of the locale.
+    """
+    if os.environ.pop(STREAMS_ENV, ""):
+        del os.environ["PYTHONIOENCODING"]
+    elif sys.getfilesystemencoding() != "utf-8":
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        # Else each service would get the variable, and with it another encoding than by itself.
+        own = {} if os.environ.get("PYTHONIOENCODING") else {"PYTHONIOENCODING": encoding, STREAMS_ENV: encoding}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], {**os.environ, **own})
 
 
 def prepare_streams(*, drop_output: bool) -> None:

@@ -68,6 +68,17 @@ def test_a_locale_that_does_not_exist_or_has_no_encoding_is_no_error(locale: str
     assert "did you mean ps?" in err
 
 
+def test_a_service_gets_the_manifests_utf8_in_a_locale_without_it(tmp_path: Path) -> None:
+    """And no variable of the command that has executed itself again in UTF-8 mode."""
+    (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = ["x"]\nenv = { V = "ü€" }\n')
+    env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "MORE": "\udcff"}
+    shown = "echo → $V $MORE; env | grep -c -e ^PYTHONIO -e ^MINIKUBE_STREAMS"
+    code, out, err = shell(f"minikube run x -- sh -c '{shown}'", tmp_path, **env)
+    assert out.encode("latin-1") == "→ ü€ \udcff\n0\n".encode("utf-8", "surrogateescape"), err
+    code, out, _ = shell("minikube config", tmp_path, **env)
+    assert (code, "\\xfc\\u20ac" in out, out.isascii()) == (0, True, True)
+
+
 def test_json_stays_json_in_any_encoding(tmp_path: Path) -> None:
     (tmp_path / "supervisor.toml").write_text('[services.x]\ncommand = ["echo", "€ü\U0001f600"]\n')
     _, out, _ = shell("minikube config --json", tmp_path, PYTHONIOENCODING="latin-1", PYTHONUTF8="1")
