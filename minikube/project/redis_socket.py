@@ -1,4 +1,4 @@
-"""The place of the unix socket of a project's embedded Redis, and the link `.minikube/redis.sock` that leads people there.
+"""The place of the unix socket of a project's embedded Redis, and `.minikube/redis.sock`, a link to it for people.
 
 The place is worked out from the project directory. The link may have been copied with the directory, or made by hand: it is
 believed only where it names a place of this very project. Otherwise the copy of a project would use the original's Redis,

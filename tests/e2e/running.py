@@ -191,7 +191,8 @@ class Project:
 def http(port: int, path: str, method: str = "GET", body: bytes | None = None, key: str = "") -> Answer:
     """Send one request on a connection of its own, and return the reply, also that of an HTTP error.
 
-    `key` is an `Idempotency-Key`, if any."""
+    `key` is an `Idempotency-Key`, if any.
+    """
     headers = {"Idempotency-Key": key} if key else {}
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, headers, method=method)
     try:
