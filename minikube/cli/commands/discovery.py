@@ -115,7 +115,7 @@ def _in_words_of_options(message: str) -> str:
 def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
     """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
 
-    With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError.
+    With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError, and NothingRunning where nothing tells its port.
     """
     from minikube.manifest import load_manifest
 
@@ -128,6 +128,11 @@ def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
     if not path.is_file() and (address or not manifest):
         return RegistryTarget(address or None, token or None)
     settings = load_manifest(path).registry
+    if not address and not settings.listen.port:  # any free port: none is known while nothing runs
+        from minikube.control.client.endpoint import nothing_running
+        from minikube.project_dir import project_dir
+
+        raise nothing_running(path, project_dir(path))
     from minikube.project.environment import registry_tls
 
     return RegistryTarget(address or str(settings.listen), token or settings.token or None, registry_tls(settings))

@@ -130,6 +130,9 @@ def test_exit_code_3_where_nothing_is_running(command: str, project: Path, capsy
 def test_exit_code_3_where_no_registry_listens(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["get", "x", "--registry", "127.0.0.1:1"]) == 3
     assert capsys.readouterr().err.startswith("minikube: 127.0.0.1:1: no registry there")
+    (project / "supervisor.toml").write_text('[registry]\nlisten = "auto"\n' + SERVICE)
+    assert run(["get", "x"]) == 3
+    assert capsys.readouterr().err.startswith("minikube: supervisor.toml: nothing is running — start it with")
 
 
 def test_the_manifest_is_found_in_the_directories_above(
