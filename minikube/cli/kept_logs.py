@@ -42,7 +42,11 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     from minikube.project_dir import log_dir, project_dir
 
     services = _manifest_services(path)
-    sources = kept_sources(log_dir(project_dir(path)), services)
+    sources = [
+        source
+        for source in kept_sources(log_dir(project_dir(path)), services)
+        if not services or source.instance in services or source.instance not in PARTS  # an older version's, of a part
+    ]
     if not sources:
         raise nothing_running
     names = tuple(part_log(name) if name in PARTS and name not in services else name for name in names)

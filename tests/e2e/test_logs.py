@@ -209,6 +209,8 @@ def test_what_was_kept_is_shown_when_nothing_runs(tmp_path: Path) -> None:
     assert "nobody: no such service" in minikube(tmp_path, "logs", "nobody", code=4)
     assert "is not a valid pattern" in minikube(tmp_path, "logs", "--grep", "(", code=2)
     assert "nobody: no such service" in minikube(tmp_path, "logs", "--clear", "nobody", code=4)
+    # An older version kept what Redis printed under this name.
+    (tmp_path / ".minikube/logs/redis.log").write_text("2026-11-23T00:00:00.000000Z stdout Ready\n")
     minikube(tmp_path, "logs", "--clear", "once-1")
     assert minikube(tmp_path, "logs").splitlines() == ["once-2   | ERROR gone", "once-2   | fine"]
     minikube(tmp_path, "logs", "--clear")
