@@ -46,10 +46,11 @@ async def wait_started(controllers: Sequence[InstanceController], store: StateSt
     """
     stops = (stop_timeout(controller.spec.stop) for controller in controllers)
     seconds = START_TIMEOUT_S + max(stops, default=0.0)
-    with trio.move_on_after(seconds):
+    with trio.move_on_after(seconds) as deadline:
         await store.wait_until(lambda: all(map(_is_under_way, controllers)))
     for controller in controllers:
-        if not _is_under_way(controller):
+        # Without a time-out it was under way: another request may have begun to restart it since.
+        if deadline.cancelled_caught and not _is_under_way(controller):
             late = f"its process was not started within {seconds:g} s, and the start goes on"
             raise RolloutFailed(f"{controller.name} {failure}: {late} — see `minikube ps`")
         if controller.state.process_state is ProcessState.FATAL:

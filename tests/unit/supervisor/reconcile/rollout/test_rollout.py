@@ -143,6 +143,8 @@ steps = st.lists(
 @example([(("restart", 0), 1.5), (("apply", 2), 0.0), (("restart", 0), 0.3)])
 @example([(("restart one", 0), 0.0), (("apply", 2), 0.0), (("scale", 3), 0.0), (("apply", 1), 0.0)])
 @example([(("slow", 0), 2.5), (("restart", 0), 1.0), (("apply", 2), 0.0)])
+@example([(("stop", 0), 0.3), (("start", 0), 0.0), (("scale", 1), 0.0), (("restart", 0), 0.0)])
+@example([(("restart", 0), 0.1), (("start", 0), 0.3)])
 @example(
     [
         (("scale", 0), 0.1),
