@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 OUTPUT_LIMIT = 262_144
 """How many bytes of each stream are kept: what follows is read and dropped. A longer line is passed on in parts."""
@@ -101,12 +101,12 @@ def run_commands(
     environment = dict(os.environ if env is None else env)
     started: list[_Command] = []
     # poll, not epoll: it needs no descriptor, of which there may be none left.
-    with _raised_signals(), selectors.PollSelector() as selector:
+    with _EndingSignals() as signals, selectors.PollSelector() as selector:
         try:
             for argv in commands:
-                # Added before it starts: a signal may come as soon as there is a process.
                 started.append(_Command(selector, on_line))
-                started[-1].start(argv, environment)
+                with signals.held():
+                    started[-1].start(argv, environment)
             while any(command.runs for command in started):
                 for key, _ in selector.select(None if end is None else max(end - time.monotonic(), 0.0)):
                     key.data()
@@ -244,23 +244,39 @@ class _Signalled(BaseException):
     """A signal that ends this process has come. The argument is its number."""
 
 
-@contextlib.contextmanager
-def _raised_signals() -> Iterator[None]:
-    """Have signals that would end this process end the commands first."""
+class _EndingSignals:
+    """A context in which signals that would end this process raise `_Signalled`, so that the commands are ended first."""
 
-    def raise_signal(number: int, _: object) -> NoReturn:
-        raise _Signalled(number)
+    def __init__(self) -> None:
+        is_main = threading.current_thread() is threading.main_thread()  # only there handlers can be set
+        self._taken = [number for number in ENDING_SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+        self._is_held = False
+        self._came = 0
 
-    is_main = threading.current_thread() is threading.main_thread()  # only there handlers can be set
-    taken = [number for number in ENDING_SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
-    try:
-        for number in taken:
-            signal.signal(number, raise_signal)
-        yield
-    except _Signalled as caught:
-        signal.signal(caught.args[0], signal.SIG_DFL)
-        os.kill(os.getpid(), caught.args[0])
-        raise
-    finally:
-        for number in taken:
+    def __enter__(self) -> "_EndingSignals":
+        for number in self._taken:
+            signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for number in self._taken:
             signal.signal(number, signal.SIG_DFL)
+        if isinstance(error, _Signalled):
+            os.kill(os.getpid(), error.args[0])
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Raise a signal that comes meanwhile only at the end: of a start, the process is known by then."""
+        # Not by a signal mask, which the process would inherit.
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+            if self._came:
+                raise _Signalled(self._came)
+
+    def _on_signal(self, number: int, _: object) -> None:
+        self._came = self._came or number
+        if not self._is_held:
+            raise _Signalled(number)

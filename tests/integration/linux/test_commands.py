@@ -94,6 +94,28 @@ def test_a_signal_that_ends_the_caller_ends_the_group_of_its_command(number: int
     wait_dead(pid)
 
 
+def test_a_signal_during_the_start_of_a_command_ends_it_too(tmp_path: Path) -> None:
+    code = f"""
+import os, signal
+from minikube.linux import commands
+
+real = commands.spawn
+
+def spawn(*arguments, **options):
+    process = real(*arguments, **options)
+    with open({str(tmp_path / "pid")!r}, "w") as file:
+        print(process.pid, file=file)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return process
+
+commands.spawn = spawn
+commands.run_command(["sleep", "100"], timeout=None)
+"""
+    caller = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, timeout=PATIENCE_S)
+    assert caller.returncode == -signal.SIGTERM
+    wait_dead(wait_pid(tmp_path / "pid"))
+
+
 def test_what_a_command_leaves_behind_neither_holds_it_up_nor_is_ended(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     result = run_command(
