@@ -11,6 +11,7 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.logs import levels
 from minikube.logs.query import LogQuery
+from minikube.logs.writing.masking import as_shown
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 from minikube.text import printable
@@ -57,11 +58,11 @@ class LogFilter:
 
     def is_in(self, data: bytes) -> bool:
         """Return whether a line of `data` may be selected; escaped characters in JSON messages are not considered."""
-        return bool(self._search.search(data))
+        return bool(self._search.search(data)) or (b"\x1b" in data and bool(self._search.search(as_shown(data))))
 
     def candidates(self, texts: bytes) -> list[int]:
         """Return the indexes, in order, of the lines in `texts` that `selects` may select. `texts` must be UTF-8."""
-        found = _matching_lines(self._search, texts)
+        found = self._matching_lines(texts)
         if self._pattern is None or not (texts.startswith(b"{") or b"\n{" in texts):
             return found
         return sorted({*found, *self._candidates_in_messages(texts)})
@@ -73,10 +74,18 @@ class LogFilter:
         joined = "\n".join(messages).encode("utf-8", "replace")
         if joined.count(b"\n") >= len(numbers):
             return numbers  # a message has several lines
-        return [numbers[found] for found in _matching_lines(self._search, joined)]
+        return [numbers[found] for found in self._matching_lines(joined)]
+
+    def _matching_lines(self, texts: bytes) -> list[int]:
+        """Return the indexes of the lines that may match, as they are or without their escape sequences."""
+        found = _matching_lines(self._search, texts)
+        return sorted({*found, *_matching_lines(self._search, as_shown(texts))}) if b"\x1b" in texts else found
 
     def selects(self, line: LogLine) -> bool:
-        """Return whether the query selects the line. The pattern is searched in the line and, if it is JSON, in its message."""
+        """Return whether the query selects the line.
+
+        The pattern is searched in the line and, if it is JSON, in its message; in both also without escape sequences.
+        """
         if self._level and not levels.at_least(line.level, self._level):
             return False
         return self.selects_text(line)
@@ -88,11 +97,15 @@ class LogFilter:
         return self._pattern is None or self._is_found(line.line)
 
     def _is_found(self, text: str) -> bool:
-        assert self._pattern is not None
-        if self._pattern.search(text.encode("utf-8", "replace")):
+        if self._matches(text):
             return True
         message = levels.message_of(text)
-        return message is not text and bool(self._pattern.search(message.encode("utf-8", "replace")))
+        return message is not text and self._matches(message)
+
+    def _matches(self, text: str) -> bool:
+        assert self._pattern is not None
+        data = text.encode("utf-8", "replace")
+        return bool(self._pattern.search(data)) or (b"\x1b" in data and bool(self._pattern.search(as_shown(data))))
 
 
 def _matching_lines(pattern: Any, texts: bytes) -> list[int]:

@@ -21,7 +21,7 @@ import trio
 from minikube.logs.file_format import OWN_STREAM, encode_lines, written_at
 from minikube.logs.writing.dropped_lines import NOTICE_S, DroppedLines
 from minikube.logs.writing.log_file import LogFile
-from minikube.logs.writing.masking import SecretMask
+from minikube.logs.writing.masking import SecretMask, as_shown
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.patterns import compile_pattern
@@ -144,7 +144,10 @@ class InstanceLog:
         return masked.decode("utf-8", "replace") if masked is not data else text
 
     def expect(self, pattern: str, on_match: Callable[[], object]) -> None:
-        """Call `on_match` once, at the next line that matches the RE2 pattern. A new call replaces the previous one."""
+        """Call `on_match` once, at the next line that matches the RE2 pattern. A new call replaces the previous one.
+
+        A line without an end counts once it is shown; a line with colours also as it looks without them.
+        """
         self._awaited, self._on_match = compile_pattern(pattern), on_match
 
     @property
@@ -203,6 +206,7 @@ class InstanceLog:
         """Show the incomplete line of a stream to readers, without what may be the beginning of a secret."""
         rest = self._partial[stream]
         self._shown[stream] = rest
+        self._find_awaited(rest)
         self._send_partial()
 
     def _send_partial(self) -> None:
@@ -258,10 +262,7 @@ class InstanceLog:
         self.lines += whole.count(b"\n")
         for line in whole[-8192:].splitlines()[-LAST_LINES:]:
             self._last.append(line[:LAST_LINE_BYTES])
-        if self._awaited is not None and any(self._awaited.search(line) for line in whole.splitlines()):
-            on_match, self._awaited, self._on_match = self._on_match, None, None
-            if on_match is not None:
-                on_match()
+        self._find_awaited(whole)
         if self._is_behind():
             self._drops.add(whole.count(b"\n"), "the disk is too slow")
             self._dropping = True
@@ -270,6 +271,16 @@ class InstanceLog:
             self._dropping = False
             self._drops.settle("the disk was too slow", self.write_notice)
         self._queue(stream, whole)
+
+    def _find_awaited(self, text: bytes) -> None:
+        """Call what `expect` was given if a line matches, complete or not, with its colours or without them."""
+        if self._awaited is None:
+            return
+        lines = [*text.splitlines(), *as_shown(text).splitlines()]
+        if any(self._awaited.search(line) for line in lines):
+            on_match, self._awaited, self._on_match = self._on_match, None, None
+            if on_match is not None:
+                on_match()
 
     def _is_behind(self) -> bool:
         """Return whether too many bytes wait for the disk: of this log, or of all logs together."""

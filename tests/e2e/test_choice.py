@@ -81,6 +81,11 @@ def test_exit_with_stops_everything_and_returns_the_exit_code_of_the_service(tmp
         assert len(re.findall(r"(?m)^tests +\| \d+$", small.run("up", "tests", "--exit-with", "tests"))) == 50_000
         small.edit("seq 50000", "kill -9 $$$$")
         assert small.command("up", "tests", "--exit-with", "tests").returncode == 128 + signal.SIGKILL
+        small.write(
+            '[services.db]\ncommand = ["nosuchprogram"]\n[services.tests]\ncommand = "true"\ndepends_on = { db = "started" }\n'
+        )
+        text = small.run("up", "--exit-with", "tests", code=1)
+        assert "stopped, as tests ended: waiting for db to be started: db is fatal" in text, "it would never start"
 
 
 def test_wait_in_the_foreground_ends_with_ready_or_with_a_failure(tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_everything_ends_when_up_is_killed(first_project: Path) -> None:
     eventually(lambda: not pids_of(first_project), what="no process of the project is alive")
 
 
+def test_everything_ends_when_what_reads_the_output_has_ended(first_project: Path) -> None:
+    up = subprocess.Popen([*MINIKUBE, "up", "--plain"], stdout=subprocess.PIPE, text=True)
+    assert up.stdout is not None
+    assert up.stdout.readline()
+    up.stdout.close()
+    assert up.wait(PATIENCE_S) == 141
+    assert pids_of(first_project) == set()
+
+
 def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(first_project: Path) -> None:
     minikube("up", "-d")
     for words in ("registry --listen 127.0.0.1:0 --redis unix:///nowhere.sock", "logs -f", "ps -w --json"):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minikube.cli.common import print_message
-from minikube.cli.exit_codes import INTERRUPTED, TIMED_OUT
+from minikube.cli.exit_codes import INTERRUPTED, OUTPUT_CLOSED, TIMED_OUT
 from minikube.cli.lifecycle.process_exit import describe_exit
 from minikube.cli.lifecycle.stop_progress import POLL_S, REPORT_INTERVAL_S, read_stop_progress
 from minikube.cli.stdout_watch import call_without_reader
@@ -57,6 +57,8 @@ class UpSession:
         self._stop_requests = 0
         self._interrupted = False
         """Whether the first stop request was Ctrl-C."""
+        self._is_output_closed = False
+        """Whether a stop was requested because stdout has no reader any more."""
         self._dashboard: DashboardProcess | None = None
         self._endpoint: Endpoint | None = None
         self._warnings: tuple[str, ...] = ()
@@ -256,14 +258,16 @@ class UpSession:
             return int(ended["code"]) or code
         if leftovers is not None:
             self._print_message(f"stopped, but {leftovers}")
-            return code or self._interrupt_code()
+            return code or self._stop_code()
         if code and not self._stop_requests:
             raise MinikubeError(f"the supervisor ended ({describe_exit(code)}) — see {log}")
         self._print_message("stopped")
-        return code or self._interrupt_code()
+        return code or self._stop_code()
 
-    def _interrupt_code(self) -> int:
-        """Return the exit code of a stop that a signal requested."""
+    def _stop_code(self) -> int:
+        """Return the exit code of a stop that a signal or the end of the output's reader requested."""
+        if self._is_output_closed:
+            return OUTPUT_CLOSED
         # With --exit-with, a stop by anything but that service's end is no success.
         return INTERRUPTED if self._interrupted or self._exit_with else 0
 
@@ -285,6 +289,7 @@ class UpSession:
     def _on_output_closed(self) -> None:
         """Request a stop: the reader of stdout has closed it, so the user sees no output."""
         if not self._stop_requests:
+            self._is_output_closed = True
             self.stop()
 
     def _print_remaining_logs(self) -> None:

@@ -37,6 +37,11 @@ class _Text(NamedTuple):
         return offset + self.removed[bisect_right(self.starts, offset) - 1]
 
 
+def as_shown(data: bytes) -> bytes:
+    """Return the data as a terminal shows it, without its escape sequences."""
+    return _SEQUENCE.sub(b"", data) if b"\x1b" in data else data
+
+
 class SecretMask:
     """Masks secrets in bytes. Each line of a secret of several lines is a secret of its own."""
 
@@ -51,8 +56,7 @@ class SecretMask:
         """Return `data` with every secret masked. Secrets that overlap become one mask, so that no part of one remains."""
         if not self._secrets:
             return data
-        has_sequences = b"\x1b" in data
-        plain = _SEQUENCE.sub(b"", data) if has_sequences else data
+        plain = as_shown(data)
         if not any(secret in plain for secret in self._secrets):
             return data
         text = _without_sequences(data)

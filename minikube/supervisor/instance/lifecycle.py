@@ -233,9 +233,12 @@ def will_start(state: InstanceState, desired: DesiredState, has_schedule: bool) 
 def worst_exit(states: Iterable[InstanceState]) -> tuple[str, int]:
     """Return the exit with the highest code among the instances of a service, as a text and a code.
 
-    An instance that could not be started counts as code 1.
+    An instance that could not be started, or waits for a dependency in vain, counts as code 1.
     """
-    exits = [(state.exit.code, str(state.exit)) if state.exit else (1, state.reason) for state in states]
+    exits = [
+        (state.exit.code, str(state.exit)) if state.exit and state.process_state.is_final else (1, state.reason)
+        for state in states
+    ]
     code, words = max(exits, key=lambda exit: exit[0])
     return words, code
 

@@ -14,7 +14,7 @@ from msgspec import structs
 from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec, shown_command
-from minikube.model import ServiceView
+from minikube.model import ProcessState, ServiceView
 from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
 from minikube.project.selection import select_services
@@ -255,12 +255,19 @@ class Reconciler:
             _raise_stop_timeout([controller for controller in controllers if not controller.finished.is_set()])
 
     async def wait_exited(self, name: str) -> list[InstanceState]:
-        """Wait until every instance of the service `name` is `exited` or `fatal`; return their states."""
+        """Wait until every instance of the service `name` is `exited`, `fatal` or waits in vain; return their states.
+
+        It waits in vain where a dependency will not be met without a user's request.
+        """
         states: list[InstanceState] = []
 
         def have_ended() -> bool:
             states[:] = [controller.state for controller in self.replicas.of(name)]
-            return bool(states) and all(state.process_state.is_final for state in states)
+            is_blocked = bool(self.replicas.blocked_dependency(self.specs[name])) if name in self.specs else False
+            return bool(states) and all(
+                state.process_state.is_final or (is_blocked and state.process_state is ProcessState.PENDING)
+                for state in states
+            )
 
         await self.store.wait_until(have_ended)
         return states

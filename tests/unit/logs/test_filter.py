@@ -1,5 +1,6 @@
 """Looking through bytes first finds what taking every line apart finds."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -76,6 +77,8 @@ TEXTS = st.one_of(
             b'{"message":"\\"q\\" a","lvl":"warn"}',
             b'{"event":"^a"}',
             b'{"msg":"\\ud800 a"}',
+            b"\x1b[1ma\x1b[0mb",
+            b'{"msg":"\\u001b[31ma\\u001b[m b"}',
             b"  going on",
             b"\tat x.y",
             b"  ERROR: indented",
@@ -85,6 +88,7 @@ TEXTS = st.one_of(
 PATTERNS = st.sampled_from(
     [
         r"a",
+        r"ab$",
         r"^a",
         r"b$",
         r"^$",
@@ -210,6 +214,7 @@ def found_slowly(raw: list[bytes], query: LogQuery) -> Iterator[LogLine]:
         else:
             last[line.stream] = level
         texts = {line.line, levels.message_of(line.line)}
+        texts |= {re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]", "", text) for text in texts}
         if (
             not (query.until and line.time >= query.until)
             and (not query.level or at_least(level, parse_level(query.level)))

@@ -186,6 +186,22 @@ def test_an_incomplete_line_that_cannot_be_shown_is_kept_all_the_same(
     assert read([reader_of(log)], LogQuery(tail=ALL_LINES)) == ["half and the rest"]
 
 
+@pytest.mark.parametrize(
+    ("output", "pattern"),
+    [
+        (b"ready in \x1b[1m300\x1b[0m ms\n", r"ready in \d+ ms$"),
+        (b"ready in \x1b[1m300\x1b[0m ms\n", r"\x1b\[1m300"),
+        (b"first\nListening on 3000", "^Listening on"),
+    ],
+)
+def test_an_awaited_line_is_found_as_it_is_shown(output: bytes, pattern: str, tmp_path: Path) -> None:
+    log, found = capture_in(tmp_path), [0]
+    log.expect(pattern, lambda: found.append(1))
+    log.feed("stdout", output)
+    log.show_partial("stdout")
+    assert found == [0, 1]
+
+
 async def test_output_is_shown_after_a_moment_of_silence_and_while_it_never_ends(tmp_path: Path) -> None:
     """A prompt, and a progress bar that overwrites its line again and again."""
     seen: list[LogLine] = []
