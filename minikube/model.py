@@ -240,19 +240,6 @@ class Event(Struct, frozen=True):
 PARTS = ("redis", "registry")
 """The names of the processes that a supervisor runs for itself. They have logs as services have."""
 
-OWN_LOG_PREFIX = "minikube."
-"""Begins the name of each log that is no service's: a service may be named `redis`, but no service has a dot in its name."""
-
-
-def part_log(part: str) -> str:
-    """Return the name of the log of a part: `minikube.redis`."""
-    return OWN_LOG_PREFIX + part
-
-
-def is_own_log(name: str) -> bool:
-    """Return whether a log is one of the program itself and not of an instance."""
-    return name.startswith(OWN_LOG_PREFIX)
-
 
 class PartView(Struct, frozen=True):
     """A backing service in a snapshot: `redis` or `registry`, which the supervisor starts itself.

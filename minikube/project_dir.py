@@ -30,10 +30,12 @@ CGROUPS_FILE = "cgroups"
 """The control groups that were made: see `linux.cgroup`."""
 LOG_DIR = "logs"
 """The log files of the instances, of Redis, of the registry and of the supervisor."""
-SUPERVISOR_LOG = "minikube.supervisor.log"
+OWN_LOG_PREFIX = "minikube."
+"""Begins the name of each log that is no instance's: a service may be named `redis`, but no service has a dot in its name."""
+SUPERVISOR_LOG = f"{OWN_LOG_PREFIX}supervisor.log"
 SUPERVISOR_LOG_NAME = f"{PROJECT_DIR}/{LOG_DIR}/{SUPERVISOR_LOG}"
 """The supervisor's own log as messages name it: relative to the project's directory."""
-DASHBOARD_LOG = "minikube.dashboard.log"
+DASHBOARD_LOG = f"{OWN_LOG_PREFIX}dashboard.log"
 """Reports of crashes of the dashboard, in `LOG_DIR`."""
 REDIS_SOCKET = "redis.sock"
 """A link to the private Redis' socket, for people: see `project.redis_socket`."""
@@ -82,6 +84,16 @@ def is_copied(found: Mapping[str, object], directory: Path) -> bool:
 def log_dir(directory: Path) -> Path:
     """Return the folder of the log files in a project directory."""
     return directory / LOG_DIR
+
+
+def own_log(name: str) -> str:
+    """Return the name of the log of one of the program's own processes, such as `minikube.redis` for `redis`."""
+    return OWN_LOG_PREFIX + name
+
+
+def is_own_log(name: str) -> bool:
+    """Return whether a log is one of the program's own processes and not of an instance."""
+    return name.startswith(OWN_LOG_PREFIX)
 
 
 def log_name(name: str) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from minikube.cli.common import count_of, print_message
 from minikube.errors import MinikubeError, NotFound, NothingRunning
-from minikube.model import PARTS, is_own_log, part_log
+from minikube.model import PARTS
+from minikube.project_dir import is_own_log, log_dir, project_dir
 
 if TYPE_CHECKING:
     from minikube.logs.file_format import Source
@@ -39,17 +40,18 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
     """
     from minikube.logs.file_format import kept_sources
-    from minikube.project_dir import log_dir, project_dir
+    from minikube.logs.query import asked_log
 
     services = _manifest_services(path)
     sources = [
         source
         for source in kept_sources(log_dir(project_dir(path)), services)
-        if not services or source.instance in services or source.instance not in PARTS  # an older version's, of a part
+        # An older version named the logs of Redis and the registry as services are.
+        if not services or source.instance in services or source.instance not in PARTS
     ]
     if not sources:
         raise nothing_running
-    names = tuple(part_log(name) if name in PARTS and name not in services else name for name in names)
+    names = tuple(asked_log(name, services) for name in names)
     for name in names:
         if name not in services and not any(name in (source.instance, source.service) for source in sources):
             raise NotFound(f"{name}: no such service in {path}, and no log file of it")

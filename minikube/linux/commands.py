@@ -31,8 +31,11 @@ LAST_BYTES = 1_048_576
 END_GRACE_S = 0.5
 """The time from TERM to KILL for a command that is given up. An engine's command cancels its build in it."""
 
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end this process. Those of the terminal do not reach a command in a session of its own."""
+
+ENDING_ACTIONS = (signal.SIG_DFL, signal.default_int_handler)
+"""What a process does that has not decided otherwise: it ends; Python raises KeyboardInterrupt for SIGINT."""
 
 
 class CommandResult(NamedTuple):
@@ -249,20 +252,22 @@ class _EndingSignals:
 
     def __init__(self) -> None:
         is_main = threading.current_thread() is threading.main_thread()  # only there handlers can be set
-        self._taken = [number for number in ENDING_SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+        actions = {number: signal.getsignal(number) for number in ENDING_SIGNALS if is_main}
+        self._actions = {number: action for number, action in actions.items() if action in ENDING_ACTIONS}
+        """By signal: the action that this context replaces."""
         self._is_held = False
         self._came = 0
 
     def __enter__(self) -> "_EndingSignals":
-        for number in self._taken:
+        for number in self._actions:
             signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        for number in self._taken:
-            signal.signal(number, signal.SIG_DFL)
+        for number, action in self._actions.items():
+            signal.signal(number, action)
         if isinstance(error, _Signalled):
-            os.kill(os.getpid(), error.args[0])
+            os.kill(os.getpid(), error.args[0])  # SIGINT raises KeyboardInterrupt here
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

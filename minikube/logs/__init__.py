@@ -6,7 +6,7 @@
     collector     the logs of all instances of a run, and readers of them for trio
     follower      one reader of several instances: first what is on disk, then what comes
     reader        one instance's files as one sequence of lines, backwards and forwards, across rotations
-    merged      the lines of several instances in the order of time
+    merged        the lines of several instances in the order of time
     removed_file  the end of a removed file, which the next one may repeat
     blocks        blocks of a file, searched through before their lines are parsed
     filter        which lines a query selects: time, level, pattern

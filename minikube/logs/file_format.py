@@ -17,12 +17,13 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from minikube.model import LogLine, part_log
+from minikube.model import LogLine
+from minikube.project_dir import own_log
 
 OWN_STREAM = "minikube"
 """The stream of notices of the supervisor."""
 STAMP_LENGTH = len("2026-11-24T00:16:00.123456Z")
-NOT_CAPTURED = frozenset({part_log("supervisor"), part_log("dashboard")})
+NOT_CAPTURED = frozenset({own_log("supervisor"), own_log("dashboard")})
 """Log files that hold no instance's output."""
 
 _NUMBERED = re.compile(r"(?P<name>.+)\.log(?:\.(?P<number>[0-9]{1,4}))?")

@@ -6,12 +6,13 @@ on one parsed line; `candidates` searches thousands of raw lines at once, so tha
 
 import math
 import re
+from itertools import chain
 from typing import Any
 
 from minikube.errors import UsageError
 from minikube.logs import levels
 from minikube.logs.query import LogQuery
-from minikube.logs.writing.masking import as_shown
+from minikube.logs.writing.masking import searched_forms
 from minikube.model import LogLine
 from minikube.patterns import compile_pattern
 from minikube.text import printable
@@ -58,7 +59,7 @@ class LogFilter:
 
     def is_in(self, data: bytes) -> bool:
         """Return whether a line of `data` may be selected; escaped characters in JSON messages are not considered."""
-        return bool(self._search.search(data)) or (b"\x1b" in data and bool(self._search.search(as_shown(data))))
+        return any(self._search.search(form) for form in searched_forms(data))
 
     def candidates(self, texts: bytes) -> list[int]:
         """Return the indexes, in order, of the lines in `texts` that `selects` may select. `texts` must be UTF-8."""
@@ -78,8 +79,8 @@ class LogFilter:
 
     def _matching_lines(self, texts: bytes) -> list[int]:
         """Return the indexes of the lines that may match, as they are or without their escape sequences."""
-        found = _matching_lines(self._search, texts)
-        return sorted({*found, *_matching_lines(self._search, as_shown(texts))}) if b"\x1b" in texts else found
+        first, *more = (_matching_lines(self._search, form) for form in searched_forms(texts))
+        return sorted({*first, *chain(*more)}) if more else first
 
     def selects(self, line: LogLine) -> bool:
         """Return whether the query selects the line.
@@ -104,8 +105,7 @@ class LogFilter:
 
     def _matches(self, text: str) -> bool:
         assert self._pattern is not None
-        data = text.encode("utf-8", "replace")
-        return bool(self._pattern.search(data)) or (b"\x1b" in data and bool(self._pattern.search(as_shown(data))))
+        return any(self._pattern.search(form) for form in searched_forms(text.encode("utf-8", "replace")))
 
 
 def _matching_lines(pattern: Any, texts: bytes) -> list[int]:

@@ -21,7 +21,7 @@ import trio
 from minikube.logs.file_format import OWN_STREAM, encode_lines, written_at
 from minikube.logs.writing.dropped_lines import NOTICE_S, DroppedLines
 from minikube.logs.writing.log_file import LogFile
-from minikube.logs.writing.masking import SecretMask, as_shown
+from minikube.logs.writing.masking import SecretMask, searched_forms
 from minikube.logs.writing.writer import LogWriter
 from minikube.manifest import LogSpec
 from minikube.patterns import compile_pattern
@@ -276,8 +276,7 @@ class InstanceLog:
         """Call what `expect` was given if a line matches, complete or not, with its colours or without them."""
         if self._awaited is None:
             return
-        lines = [*text.splitlines(), *as_shown(text).splitlines()]
-        if any(self._awaited.search(line) for line in lines):
+        if any(self._awaited.search(line) for form in searched_forms(text) for line in form.splitlines()):
             on_match, self._awaited, self._on_match = self._on_match, None, None
             if on_match is not None:
                 on_match()

@@ -1,6 +1,11 @@
 """Which lines of the logs a user asks for. Pure."""
 
+from collections.abc import Container
+
 from msgspec import Struct
+
+from minikube.model import PARTS
+from minikube.project_dir import own_log
 
 ALL_LINES = -1
 TAIL_DEFAULT = 100
@@ -32,3 +37,8 @@ class LogQuery(Struct, frozen=True):
             given += [(name, f"{moment:.6f}")] if moment else []
         given += [(name, value) for name, value in (("grep", self.grep), ("level", self.level)) if value]
         return given
+
+
+def asked_log(name: str, known: Container[str]) -> str:
+    """Return the name of the log that a user means: `redis` is the project's Redis where no service is `known` by that name."""
+    return own_log(name) if name in PARTS and name not in known else name

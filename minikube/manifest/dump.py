@@ -21,7 +21,7 @@ TEMPLATES = frozenset({"command", "shell", "env", "http"})
 """Keys whose strings are templates, as in the manifest; in all others a dollar is a dollar."""
 
 COMMANDS = frozenset({"command", "shell", "entrypoint"})
-"""Keys of a service, its check and its stop whose values are the words of a command."""
+"""Keys of a service, its check and its stop that have a command as their value."""
 
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command", "shell")

@@ -17,5 +17,5 @@ def masked_words(spec: ServiceSpec, words: Iterable[str]) -> list[str]:
 
 
 def shown_command(spec: ServiceSpec, words: Iterable[str]) -> str:
-    """Return a command of the service, whose words are templates, as one line to show, with secrets masked."""
+    """Return a command of the service, given as templates, as one line to show, with secrets masked."""
     return " ".join(masked_words(spec, map(template_text, words)))

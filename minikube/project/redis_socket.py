@@ -54,7 +54,7 @@ def find_redis_socket(project_dir: Path) -> Path:
 def remove_redis_socket(project_dir: Path, socket: Path | None = None) -> None:
     """Remove the socket of an embedded Redis that has ended, its directory, and the link to it.
 
-    `socket` is the path for a run whose directory may have been moved meanwhile; None: it is found.
+    `socket` is its path where the directory of the project may have been moved since the start; None: it is found.
     """
     socket = socket or find_redis_socket(project_dir)
     # Each step fails where an earlier cleanup has removed it.
@@ -62,7 +62,7 @@ def remove_redis_socket(project_dir: Path, socket: Path | None = None) -> None:
         (project_dir / REDIS_SOCKET).unlink()
     with contextlib.suppress(OSError):
         if socket.parent.is_symlink():
-            socket.parent.unlink()  # to another directory, whose files are none of the project's
+            socket.parent.unlink()  # to another directory: what is in there is not the project's
             return
         socket.unlink(missing_ok=True)
         socket.parent.rmdir()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from minikube.logs.file_format import Source, split_name
 from minikube.logs.partial_line import PartialLines
 from minikube.logs.reader import LogReader
-from minikube.model import is_own_log
+from minikube.project_dir import is_own_log
 
 if TYPE_CHECKING:
     from minikube.cli.render.log_printer import LogPrinter

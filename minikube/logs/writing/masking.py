@@ -42,6 +42,15 @@ def as_shown(data: bytes) -> bytes:
     return _SEQUENCE.sub(b"", data) if b"\x1b" in data else data
 
 
+def searched_forms(data: bytes) -> tuple[bytes, ...]:
+    """Return the data in the forms in which a pattern is searched: as it is and, where that differs, as it is shown.
+
+    Both have the same lines.
+    """
+    shown = as_shown(data)
+    return (data,) if shown is data else (data, shown)
+
+
 class SecretMask:
     """Masks secrets in bytes. Each line of a secret of several lines is a secret of its own."""
 

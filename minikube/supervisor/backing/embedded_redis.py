@@ -8,9 +8,8 @@ import trio
 
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
-from minikube.model import part_log
 from minikube.project import orphans
-from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name
+from minikube.project_dir import PROJECT_DIR, REDIS_DATA_DIR, log_name, own_log
 from minikube.supervisor.backing.program import BackingProgram, RestartNeeded
 from minikube.supervisor.backing.redis import prepare_redis_files
 from minikube.supervisor.backing.redis_data import TRUNCATED, last_warnings, mend_tail, recovery_advice
@@ -98,7 +97,7 @@ class EmbeddedRedis(BackingProgram):
 
     def _report_truncation(self) -> None:
         what = "the last command in its append-only file was incomplete, as after a power cut, and was cut"
-        text = f"redis: {what} — see {log_name(part_log('redis'))}"
+        text = f"redis: {what} — see {log_name(own_log('redis'))}"
         self._context.store.event("redis.data_mended", text, "warning")
 
     async def _write_data_again(self) -> str:

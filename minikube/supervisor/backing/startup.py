@@ -5,8 +5,7 @@ import trio
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import LogSpec
-from minikube.model import part_log
-from minikube.project_dir import log_name
+from minikube.project_dir import log_name, own_log
 from minikube.supervisor.backing.embedded_redis import EmbeddedRedis
 from minikube.supervisor.backing.program import BackingProgram
 from minikube.supervisor.backing.registry import later_start
@@ -30,7 +29,7 @@ async def start_redis(spec: BackingSpec, context: RunContext, nursery: trio.Nurs
     `first` is the Redis process, started before trio. Raises `StartError` when Redis does not answer in time.
     """
     context.redis_url = spec.address
-    log = context.logs.open(part_log("redis"), part_log("redis"), LogSpec())
+    log = context.logs.open(own_log("redis"), own_log("redis"), LogSpec())
     redis = EmbeddedRedis(spec, context, log)
     service = BackingService(spec, context.process_table, context.store, log, redis)
     nursery.start_soon(redis.rescue.run)
@@ -44,7 +43,7 @@ def registry_service(spec: BackingSpec, context: RunContext) -> BackingService:
 
     Whenever a process of the registry listens, its address is written into `context` and into the state store.
     """
-    log = context.logs.open(part_log("registry"), part_log("registry"), LogSpec())
+    log = context.logs.open(own_log("registry"), own_log("registry"), LogSpec())
     return BackingService(spec, context.process_table, context.store, log, _Registry(context, log))
 
 
@@ -91,7 +90,7 @@ async def wait_ready_or_stop(context: RunContext, service: BackingService) -> No
         raise StartError(service.failure)
     if timeout.cancelled_caught:
         name = service.spec.name
-        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(part_log(name))}")
+        raise StartError(f"{name}: does not answer after {READY_TIMEOUT_S:g} s — see {log_name(own_log(name))}")
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -27,7 +27,7 @@ from minikube.durations import format_duration
 from minikube.errors import MinikubeError, ResourceExhausted
 from minikube.linux import processes
 from minikube.linux.cgroup import CONTROLLERS, ProjectGroups
-from minikube.manifest import HostPort, ServiceSpec
+from minikube.manifest import HostPort, Manifest, ServiceSpec
 from minikube.model import Instance
 from minikube.project import orphans
 from minikube.project.environment import registry_tls
@@ -121,18 +121,8 @@ async def _main(
     context.registry_secret = plan.registry_secret
     _report_cleanup(plan, store)
     backing: list[BackingService] = []
-
-    def follow_move(old: Path, new: Path) -> None:
-        relocation = Relocation(old, new)
-        has_moved_store = relocation.text(context.redis_url) != context.redis_url
-        context.relocate(relocation)
-        store.set_manifest(str(process_table.current_path(manifest.path)))
-        for service in backing:
-            service.relocate(relocation)
-            if service.spec.name == "registry" and has_moved_store:
-                service.restart("is to use Redis at its new path")
-
-    files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event, on_move=follow_move)
+    on_move = partial(_follow_move, context, manifest, backing)
+    files = ProjectFiles(plan.project_dir, plan.claim, plan.token, _make_record(plan), store.event, on_move=on_move)
     try:
         # `outer` is for what runs from the first process to the last one: these tasks must see the stop through.
         async with trio.open_nursery() as outer:
@@ -171,6 +161,20 @@ async def _main(
         process_table.close()
         logger.info("stopped")
     return 1 if context.engine_leftovers else 0
+
+
+def _follow_move(
+    context: RunContext, manifest: Manifest, backing: Sequence[BackingService], old: Path, new: Path
+) -> None:
+    """Use the new path of the project directory, which was moved from `old` to `new`."""
+    relocation = Relocation(old, new)
+    has_moved_store = relocation.text(context.redis_url) != context.redis_url
+    context.relocate(relocation)
+    context.store.set_manifest(str(context.process_table.current_path(manifest.path)))
+    for service in backing:
+        service.relocate(relocation)
+        if service.spec.name == "registry" and has_moved_store:
+            service.restart("is to use Redis at its new path")
 
 
 def _report_cleanup(plan: LaunchPlan, store: StateStore) -> None:

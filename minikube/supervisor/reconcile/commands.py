@@ -8,9 +8,10 @@ from minikube.control.client.messages import ApplyReply
 from minikube.control.interface import LogCount, MetricsInput
 from minikube.errors import Unavailable
 from minikube.logs.file_format import Source
-from minikube.logs.query import LogQuery
+from minikube.logs.query import LogQuery, asked_log
 from minikube.manifest.dump import dump_service
-from minikube.model import PARTS, Instance, LogLine, is_own_log, part_log
+from minikube.model import Instance, LogLine
+from minikube.project_dir import is_own_log
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
 
@@ -114,10 +115,8 @@ class CommandHandler:
         return sorted(source.instance for source in sources)
 
     def _log_of(self, name: str) -> str:
-        """Return the name of the log that a caller means: `redis` is the project's Redis where no service has that name."""
-        is_service = any(controller.spec.name == name for controller in self._reconciler.replicas)
-        is_part = name in PARTS and not is_service and name not in self._context.logs.sources()
-        return part_log(name) if is_part else name
+        """Return the name of the log that a caller means. A service that was removed is known by its log."""
+        return asked_log(name, self._reconciler.specs.keys() | self._context.logs.sources().keys())
 
     def _source_finder(self, names: Sequence[str]) -> Callable[[], list[Source]]:
         """Return a function that finds the log files of the named services or instances; without names, of all services.

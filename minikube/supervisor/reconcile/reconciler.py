@@ -14,7 +14,7 @@ from msgspec import structs
 from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec, shown_command
-from minikube.model import ProcessState, ServiceView
+from minikube.model import ServiceView
 from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
 from minikube.project.selection import select_services
@@ -262,12 +262,9 @@ class Reconciler:
         states: list[InstanceState] = []
 
         def have_ended() -> bool:
-            states[:] = [controller.state for controller in self.replicas.of(name)]
-            is_blocked = bool(self.replicas.blocked_dependency(self.specs[name])) if name in self.specs else False
-            return bool(states) and all(
-                state.process_state.is_final or (is_blocked and state.process_state is ProcessState.PENDING)
-                for state in states
-            )
+            controllers = self.replicas.of(name)
+            states[:] = [controller.state for controller in controllers]  # they may change before this task goes on
+            return bool(controllers) and all(map(self.replicas.has_ended, controllers))
 
         await self.store.wait_until(have_ended)
         return states

@@ -117,6 +117,11 @@ class ReplicaSet:
                     return reason
         return ""
 
+    def has_ended(self, controller: InstanceController) -> bool:
+        """Return whether the instance is `exited` or `fatal`, or waits in vain: see `blocked_dependency`."""
+        state = controller.state.process_state
+        return state.is_final or (state is ProcessState.PENDING and bool(self.blocked_dependency(controller.spec)))
+
     def _will_start(self, controller: InstanceController) -> bool:
         """Return whether the instance runs or will run without a user's request, its dependencies considered."""
         if not lifecycle.will_start(controller.state, controller.desired, bool(controller.spec.schedule)):

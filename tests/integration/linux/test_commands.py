@@ -94,9 +94,10 @@ def test_a_signal_that_ends_the_caller_ends_the_group_of_its_command(number: int
     wait_dead(pid)
 
 
-def test_a_signal_during_the_start_of_a_command_ends_it_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_start_of_a_command_ends_it_too(number: int, tmp_path: Path) -> None:
     code = f"""
-import os, signal
+import os
 from minikube.linux import commands
 
 real = commands.spawn
@@ -105,14 +106,14 @@ def spawn(*arguments, **options):
     process = real(*arguments, **options)
     with open({str(tmp_path / "pid")!r}, "w") as file:
         print(process.pid, file=file)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), {number:d})
     return process
 
 commands.spawn = spawn
 commands.run_command(["sleep", "100"], timeout=None)
 """
     caller = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, timeout=PATIENCE_S)
-    assert caller.returncode == -signal.SIGTERM
+    assert caller.returncode == -number
     wait_dead(wait_pid(tmp_path / "pid"))
 
 
