@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
-from minikube.manifest.diagnostics import ManifestReading, did_you_mean, join_words
+from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
 from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.values import is_exposed, is_loopback
@@ -32,7 +32,7 @@ def check(reading: ManifestReading, raw_services: Mapping[str, object], services
     """
     for name, raw in raw_services.items():
         if isinstance(raw, dict):
-            _check_runtime(reading, f"services.{name}", raw)
+            _check_runtime(reading, KeyPath(reading, "services").key(name).path, raw)
     for service in services.values():
         _check_service(reading, service)
         _check_schedule(reading, service)

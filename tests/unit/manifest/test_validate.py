@@ -327,6 +327,8 @@ def test_a_wrong_name_hides_no_other_mistake_of_its_service() -> None:
     ]
     assert problems[0].endswith("as the key (did you mean a-b?)")
     assert problems[3].endswith("as the key (did you mean web-1?)")
+    _, (_, missing) = build({"services": {"a b": {"command": "x", "volumes": ["d:/d"]}}})
+    assert missing.startswith('services."a b".volumes: expected image or build beside it')
 
 
 def test_a_name_that_cannot_be_mended_gets_no_suggestion() -> None:
