@@ -43,7 +43,7 @@ class DroppedLines:
             lines, self._unreported = self._unreported, 0
         if not lines:
             return
-        text = f"{lines} lines dropped: {why}"
+        text = f"{lines} line{'' if lines == 1 else 's'} dropped: {why}"
         try:
             write(text)
         except BaseException:
