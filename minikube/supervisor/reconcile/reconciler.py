@@ -262,9 +262,9 @@ class Reconciler:
         states: list[InstanceState] = []
 
         def have_ended() -> bool:
-            controllers = self.replicas.of(name)
-            states[:] = [controller.state for controller in controllers]  # they may change before this task goes on
-            return bool(controllers) and all(map(self.replicas.has_ended, controllers))
+            found = list(map(self.replicas.final_state, self.replicas.of(name)))
+            states[:] = [state for state in found if state is not None]  # they may change before this task goes on
+            return bool(found) and len(states) == len(found)
 
         await self.store.wait_until(have_ended)
         return states

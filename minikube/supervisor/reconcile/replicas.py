@@ -5,11 +5,14 @@ It starts, stops and waits for no instance.
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
 from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_condition
+from minikube.supervisor.instance.lifecycle import InstanceState
 
 
 class ReplicaSet:
@@ -117,10 +120,15 @@ class ReplicaSet:
                     return reason
         return ""
 
-    def has_ended(self, controller: InstanceController) -> bool:
-        """Return whether the instance is `exited` or `fatal`, or waits in vain: see `blocked_dependency`."""
-        state = controller.state.process_state
-        return state.is_final or (state is ProcessState.PENDING and bool(self.blocked_dependency(controller.spec)))
+    def final_state(self, controller: InstanceController) -> InstanceState | None:
+        """Return the state of an instance that is `exited` or `fatal`, or that waits in vain: see `blocked_dependency`.
+
+        None for any other instance.
+        """
+        state = controller.state
+        if state.process_state is ProcessState.PENDING and (blocked := self.blocked_dependency(controller.spec)):
+            return replace(state, reason=blocked)  # the instance itself learns of it a moment later
+        return state if state.process_state.is_final else None
 
     def _will_start(self, controller: InstanceController) -> bool:
         """Return whether the instance runs or will run without a user's request, its dependencies considered."""

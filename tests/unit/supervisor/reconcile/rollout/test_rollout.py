@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from minikube.errors import MinikubeError, StartError, UsageError
 from minikube.manifest import ServiceSpec, load_manifest
@@ -355,4 +356,25 @@ async def test_a_restart_is_refused_before_the_stop_where_the_working_directory_
             await project.actions.restart("web")
         assert project.alive() == before
         assert all(len(started) == 1 for started in project.running.values())
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_instance_that_waits_in_vain_is_given_with_the_reason_of_this_moment(
+    autojump_clock: object, tmp_path: Path
+) -> None:
+    """Its own reason is from before: it learns later than others that a dependency is not met any more."""
+    web = '[services.web]\ncommand = "run"\nregister = "none"\n'
+    task = '[services.task]\ncommand = "run"\nregister = "none"\ndepends_on = { web = "started" }\n'
+    (tmp_path / "supervisor.toml").write_text(web + task)
+    async with trio.open_nursery() as nursery:
+        project = Project(tmp_path, nursery)
+        await trio.sleep(3)
+        (controller,) = project.replicas.of("task")
+        assert project.replicas.final_state(controller) is None
+        await project.actions.stop("task")
+        await project.actions.stop("web")
+        await project.actions.start("task")
+        controller.state = replace(controller.state, reason="waiting for web to be started: web is itself pending")
+        (ended,) = await project.reconciler.wait_exited("task")
+        assert ended.reason == "waiting for web to be started: web is stopped — `minikube start web`"
         nursery.cancel_scope.cancel()
