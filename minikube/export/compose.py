@@ -21,7 +21,7 @@ from minikube.export.workloads import (
     variable_name,
 )
 from minikube.export.yaml_documents import Document, Tree
-from minikube.manifest import HealthSpec, VolumeSpec
+from minikube.manifest import EnvFile, HealthSpec, VolumeSpec
 
 DEPENDENCY_CONDITIONS = {
     "started": "service_started",
@@ -182,12 +182,17 @@ def _host_path(plan: ExportPlan, path: Path) -> str:
     return relative if relative.split(os.sep)[0] in (".", "..") else f"./{relative}"
 
 
+def _env_file(plan: ExportPlan, file: EnvFile) -> str | Tree:
+    path = _host_path(plan, file.path)
+    return path if file.required else {"path": path, "required": False}
+
+
 def _service(plan: ExportPlan, workload: Workload) -> Tree:
     """Return the Compose service of a workload."""
     spec = workload.spec
     tree = _image(plan, workload) | _process(workload)
     if spec.env_file:
-        tree["env_file"] = [_host_path(plan, path) for path in spec.env_file]
+        tree["env_file"] = [_env_file(plan, file) for file in spec.env_file]
     tree["environment"] = _environment(plan, workload)
     tree["secrets"] = [CERT]
     tree |= _depends_on(plan, workload)
