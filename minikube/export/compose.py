@@ -70,7 +70,10 @@ def compose_documents(plan: ExportPlan) -> list[Document]:
         services[name] = _service(plan, workload)
     tree: Tree = {"name": plan.manifest.name, "services": services, "networks": {"default": {}}}
     named = [
-        volume.source for workload in plan.workloads.values() for volume in workload.spec.volumes if not volume.is_path
+        volume.source
+        for workload in plan.workloads.values()
+        for volume in workload.spec.volumes
+        if volume.source and not volume.is_path
     ]
     volumes = [*([f"{plan.redis}-data"] if plan.redis else []), *dict.fromkeys(named)]
     if volumes:
@@ -270,9 +273,13 @@ def _add_notes(plan: ExportPlan, workload: Workload) -> None:
 
 
 def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
-    """Return a volume of the manifest as Compose writes it: `source:target`, with `:ro` where it is read only."""
+    """Return a volume of the manifest as Compose writes it: `source:target:options`."""
+    options = ",".join((*(("ro",) if volume.read_only else ()), *volume.options))
+    target = _escape_dollars(volume.target) + (f":{options}" if options else "")
+    if not volume.source:
+        return target
     source = _host_path(plan, Path(volume.source)) if volume.is_path else volume.source
-    return f"{_escape_dollars(source)}:{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
+    return f"{_escape_dollars(source)}:{target}"
 
 
 def _replace_instance_id(text: str, name: str) -> str:
