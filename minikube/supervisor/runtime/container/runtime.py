@@ -24,6 +24,7 @@ from minikube.engine.arguments import (
 )
 from minikube.engine.command import LABEL, container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
+from minikube.engine.mounts import create_sources
 from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
@@ -116,6 +117,9 @@ class ContainerRuntime:
             networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
         env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id), launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
+        image = image_name(client.engine, identity.project, spec)
+        entrypoint, command = await self._command(spec, image, env)
+        await trio.to_thread.run_sync(create_sources, spec.volumes)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
@@ -123,8 +127,9 @@ class ContainerRuntime:
                 spec,
                 identity,
                 networking,
-                image=image_name(client.engine, identity.project, spec),
-                command=fill_command(spec.argv, env),
+                image=image,
+                entrypoint=entrypoint,
+                command=command,
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,
@@ -138,6 +143,16 @@ class ContainerRuntime:
                 await container.undo_start()
             raise
         return container
+
+    async def _command(
+        self, spec: ServiceSpec, image: str, env: Mapping[str, str]
+    ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """Return what replaces the image's ENTRYPOINT and CMD, as `ServiceSpec.container_command`, with variables filled."""
+        entrypoint, command = spec.container_command
+        if entrypoint == () and not command:
+            # Compose runs the image's CMD then; the engines' `--entrypoint ""` drops it.
+            return entrypoint, await self._open_images().command(image)
+        return None if entrypoint is None else fill_command(entrypoint, env), fill_command(command, env)
 
     def open(self, nursery: trio.Nursery) -> None:
         """Set the nursery in which the relays of the project's network run. Call it before the first `start`."""
