@@ -15,7 +15,7 @@ from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.engine.command import LABEL, Engine, container_name
 from minikube.engine.mounts import mount_words
 from minikube.errors import StartError
-from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
+from minikube.manifest import HOST_GATEWAY, BuildSpec, Manifest, ServiceSpec, VolumeSpec
 
 CGROUP_LIMITS = {"memory": "--memory", "cpus": "--cpus", "pids": "--pids-limit"}
 """The engine's options for limits of the whole container; other limits are `--ulimit`."""
@@ -36,6 +36,8 @@ class ContainerNetworking(Struct, frozen=True):
     """The published port, `host:port:container port`; empty for none."""
     alias: str = ""
     """The host name under which other containers of the network find it."""
+    machine: str = ""
+    """This machine's address as the container sees it; empty: the engine knows it."""
 
 
 class ContainerIdentity(Struct, frozen=True):
@@ -117,7 +119,9 @@ def create_arguments(
     for volume in (*spec.volumes, *mounts):
         words += mount_words(volume, identity.project, engine)
     for name, address in spec.extra_hosts.items():
-        words += ["--add-host", f"{name}:{address}"]
+        # The word itself only where there is no other way: Podman before 4.7 does not know it.
+        known = networking.machine if address == HOST_GATEWAY else ""
+        words += ["--add-host", f"{name}:{known or address}"]
     words += ["--init"] if spec.init else []
     if spec.user or spec.group:
         words += ["--user", f"{spec.user or 0}:{spec.group}" if spec.group else spec.user]

@@ -156,6 +156,13 @@ def test_a_volume_with_a_label_refuses_a_path_that_the_engine_would_split() -> N
         create(volumes=(VolumeSpec("/a:b", "/x", options=("Z",)),))
 
 
+def test_the_gateway_of_the_projects_network_is_this_machine() -> None:
+    """Podman before 4.7 does not know the word `host-gateway`."""
+    networking = ContainerNetworking("shop-net", machine="172.18.0.1")
+    words = create(networking=networking, extra_hosts={"me": "host-gateway", "db": "10.0.0.1"})
+    assert option(words, "--add-host") == ["me:172.18.0.1", "db:10.0.0.1"]
+
+
 def test_init_is_passed_only_where_the_manifest_sets_it() -> None:
     assert "--init" in create(init=True)
     assert "--init" not in create()

@@ -41,6 +41,9 @@ from minikube.supervisor.runtime.process.process_table import ProcessTable
 ALL_ADDRESSES = "0.0.0.0"
 """HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
 
+LOOPBACK = "127.0.0.1"
+"""This machine, for a container that uses its network."""
+
 LAST_TRY_TIMEOUT_S = 1.0
 """At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
 
@@ -106,7 +109,7 @@ class ContainerRuntime:
     async def _start(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
         spec = launch.spec
         base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
-        networking, host = ContainerNetworking(), spec.host
+        networking, host = ContainerNetworking(machine=LOOPBACK), spec.host
         if spec.container_port:
             published = publish_argument(spec.host, ports.main, spec.container_port)
             networking = ContainerNetworking("bridge", published=published)
@@ -115,7 +118,8 @@ class ContainerRuntime:
             project_network = self._open_network(client)
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[2])
-            networking, host = ContainerNetworking(network.name, alias=spec.name), ALL_ADDRESSES
+            networking = ContainerNetworking(network.name, alias=spec.name, machine=network.gateway)
+            host = ALL_ADDRESSES
         inner, token = ports.in_container(spec), self._token(spec, launch.id)
         env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
