@@ -15,6 +15,7 @@ INSTANCE_VARIABLES, whose values are known at the instance's start. `fill_instan
 
 import re
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 INSTANCE_VARIABLES = (
     *("PORT", "HOST", "SERVICE_NAME", "INSTANCE_ID", "REPLICA"),
@@ -29,7 +30,10 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|-|:\?)(.*))?\}", re
 
 _TOKEN = re.compile(r"\$\$|\$\{|\}")
 
-Warn = Callable[[str], object]
+UseKind = Literal["value", "default", "unset", "instance"]
+"""What stands in place of a variable: its value, its default, nothing or the text as it is, or what an instance is given."""
+
+Note = Callable[[str, UseKind], object]
 Piece = tuple[str, bool]
 """A part of a result, and whether it is a reference that stays in place."""
 
