@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from minikube.manifest_files import ManifestFiles
+
 PROJECT_DIR = ".minikube"
 TOKEN_FILE = "token"
 """The bearer token of the control API."""
@@ -133,8 +135,16 @@ class SupervisorRecord:
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT
     """Higher where older versions cannot use the record."""
+    overrides: tuple[str, ...] = ()
+    """The further files of the manifest: see `ManifestFiles`."""
+    finds_override: bool = False
     ending: bool = False
     """Whether all services have stopped and the control API is closed: only told at the name of the run, never written."""
+
+    @property
+    def manifest_files(self) -> ManifestFiles:
+        """The files of the manifest that runs."""
+        return ManifestFiles(Path(self.manifest), tuple(map(Path, self.overrides)), self.finds_override)
 
 
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
@@ -162,6 +172,8 @@ def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
         str(found.get("directory_id", "")),
         str(found.get("version", "")),
         int(found.get("format", 1)),
+        tuple(map(str, found.get("overrides", ()))),
+        bool(found.get("finds_override", False)),
         bool(found.get("ending", False)),
     )
 

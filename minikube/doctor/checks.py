@@ -22,6 +22,7 @@ from minikube.linux.commands import run_command
 from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
 from minikube.linux.ports import find_obstacle, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
+from minikube.manifest_files import ManifestFiles
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
 from minikube.project.run_lookup import find_run
@@ -35,14 +36,15 @@ MIN_SPACE_BYTES = 200 * 1024 * 1024
 MIN_PYTHON = (3, 11)
 
 
-def run_checks(path: Path) -> Iterator[Finding]:
-    """Run all checks and yield their findings. The manifest in `path` may be missing or invalid."""
+def run_checks(files: ManifestFiles) -> Iterator[Finding]:
+    """Run all checks and yield their findings. The manifest in `files` may be missing or invalid."""
     manifest: Manifest | None = None
+    path = files.first
     yield _python()
     try:
-        manifest = load_manifest(path)
+        manifest = load_manifest(files)
         count = len(manifest.services)
-        yield ok("manifest", f"{path}: good, {count} service{'' if count == 1 else 's'}")
+        yield ok("manifest", f"{files}: good, {count} service{'' if count == 1 else 's'}")
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding(

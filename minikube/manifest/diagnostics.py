@@ -8,9 +8,9 @@ from typing import Never
 from msgspec import Struct
 
 from minikube.errors import Problem
-from minikube.manifest.interpolate import UseKind, interpolate
 from minikube.manifest.tree.node import Node, Source
 from minikube.manifest.tree.paths import append_index, append_key, split_path
+from minikube.manifest.variables.interpolate import UseKind, interpolate
 from minikube.text import mask_url, printable
 
 _SHOWN_CHARACTERS = 60
@@ -40,6 +40,8 @@ class ManifestReading:
         self.directory = directory
         self.variables = variables
         self.dotenv = dotenv or {}
+        self.bases: tuple[str, ...] = ()
+        """The services that are only extended: see `inherit`."""
         self.uses: dict[str, dict[VariableUse, None]] = {}
         """The variables in each value, by its key path."""
         self._failed: set[str] = set()
@@ -74,24 +76,37 @@ class ManifestReading:
         if path not in self._failed:
             self._failed.add(path)
             source, offset, node_path = self._place(path, is_key=is_key)
-            # Once for one place: services that inherit a value are named by the first of them only.
-            key = (source.index, offset, "" if node_path not in ("", path) else path)
-            self._problems.setdefault(key, self._problem(source, offset, node_path or path, message))
+            shown = node_path or path
+            self._problems.setdefault((source.index, offset, shown), self._problem(source, offset, shown, message))
+
+    def skip(self, path: str) -> None:
+        """Have `failed` return True for a key path whose problem is recorded at another path already."""
+        self._failed.add(path)
 
     def fail_file(self, problem: Problem) -> None:
         """Record a problem of a file that is read together with the manifest, such as `.env`."""
         self._failed.add(problem.path)
-        self._problems.setdefault((-1, len(self._problems), str(problem)), problem)
+        self._problems.setdefault((-1, 0, str(problem)), problem)
 
     def warn(self, path: str, message: str) -> None:
         """Record a warning at the value of a key path."""
         source, offset, node_path = self._place(path)
         self._warnings[self._problem(source, offset, node_path or path, message)] = None
 
+    def warn_node(self, node: Node, message: str) -> None:
+        """Record a warning at a node of any tree."""
+        self._warnings[self._problem(node.source, node.value_at, node.path, message)] = None
+
     def warn_ignored(self, file: Path, line: int, column: int = 1) -> None:
         """Record a warning about a line of a `.env` file that is no assignment."""
         text = "is neither NAME=value nor a name, and is ignored: no shell reads this file"
         self._warnings[Problem(printable(str(file)), text, "", line, column)] = None
+
+    def without_warnings(self) -> "ManifestReading":
+        """Return a reading that records its problems here, and drops its warnings and its uses of variables."""
+        quiet = ManifestReading(self.tree, self.directory, self.variables, self.dotenv)
+        quiet._failed, quiet._problems = self._failed, self._problems
+        return quiet
 
     def failed(self, path: str) -> bool:
         """Return whether `path` or a key below it has a problem: rules that depend on it are then skipped."""
@@ -101,10 +116,10 @@ class ManifestReading:
         """Record that the value at a key path uses a variable."""
         self.uses.setdefault(path, {})[VariableUse(name, kind)] = None
 
-    def place(self, path: str, *, is_key: bool = False) -> tuple[str, int, int]:
-        """Return the file, line and column of the value at a key path, or of what holds it where there is none."""
-        source, offset, _ = self._place(path, is_key=is_key)
-        return source.file, *source.position(offset)
+    def make_problem(self, path: str, message: str) -> Problem:
+        """Return a problem at the value of a key path, without recording it."""
+        source, offset, _ = self._place(path)
+        return self._problem(source, offset, path, message)
 
     def _place(self, path: str, *, is_key: bool = False) -> tuple[Source, int, str]:
         """Return the file and the offset of a key path, and the path that the value has there; empty where there is none."""
@@ -121,14 +136,16 @@ class KeyPath(Struct, frozen=True):
     reading: ManifestReading
     path: str = ""
     secret: bool = False
+    ports: frozenset[str] = frozenset()
+    """The variables of the named ports of the service that is being read."""
 
     def key(self, name: str) -> "KeyPath":
         """Return the path of the key `name` of the table at this path."""
-        return KeyPath(self.reading, append_key(self.path, name), self.secret)
+        return KeyPath(self.reading, append_key(self.path, name), self.secret, self.ports)
 
     def item(self, index: int) -> "KeyPath":
         """Return the path of item `index` of the list at this path."""
-        return KeyPath(self.reading, append_index(self.path, index), self.secret)
+        return KeyPath(self.reading, append_index(self.path, index), self.secret, self.ports)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
         """Record a problem of the value and return None, so that a caller can `return key.fail(…)`."""
@@ -152,7 +169,14 @@ class KeyPath(Struct, frozen=True):
         if "\0" in value:
             return self.fail("expected no NUL character")
         try:
-            return interpolate(value, self.reading.variables, later=later, keep_unset=keep_unset, note=self._note)
+            return interpolate(
+                value,
+                self.reading.variables,
+                later=later,
+                ports=self.ports,
+                keep_unset=keep_unset,
+                note=self._note,
+            )
         except ValueError as error:
             return self.fail(str(error))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minikube import durations
 from minikube.manifest.diagnostics import KeyPath, describe_value, did_you_mean, join_words
@@ -55,7 +56,7 @@ class Text(Struct, frozen=True):
     secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> str | None:
-        key = KeyPath(key.reading, key.path, self.secret)
+        key = replace(key, secret=self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
         text = key.text(value, later=self.later, keep_unset=self.keep_unset)
@@ -76,7 +77,7 @@ class Parsed(Struct, Generic[T], frozen=True):
     secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> T | None:
-        key = KeyPath(key.reading, key.path, self.secret)
+        key = replace(key, secret=self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
         text = key.text(value)
@@ -168,7 +169,7 @@ class Boolean(Struct, frozen=True):
 
 
 class ListOf(Struct, Generic[T], frozen=True):
-    """A list of values of one shape, read as a tuple. With `lone`, a single string is read as a list of one item."""
+    """A list of values of one shape, read as a tuple. With `lone`, a value that is no list is read as a list of one item."""
 
     each: Shape[T]
     noun: str
@@ -176,7 +177,7 @@ class ListOf(Struct, Generic[T], frozen=True):
     least: int = 0
 
     def read(self, value: object, key: KeyPath) -> tuple[T, ...] | None:
-        if self.lone and isinstance(value, str):
+        if self.lone and not isinstance(value, list):
             only = self.each.read(value, key)
             return None if only is None else (only,)
         if not isinstance(value, list) or len(value) < self.least:
@@ -214,7 +215,7 @@ class TableOf(Struct, Generic[T], frozen=True):
             return self.each.read(item, key)
         meant = self.key_hint(name)
         hint = f" (did you mean {meant}?)" if meant and _is_whole(self.key_pattern, meant) else ""
-        key.fail(f"expected {self.key_expected} as the key{hint}")
+        key.fail_key(f"expected {self.key_expected} as the key{hint}")
         self.each.read(item, key)  # a wrong name hides no other mistake
         return None
 
@@ -272,13 +273,13 @@ class KnownKeys(Struct, frozen=True):
             shape = self.shapes.get(name)
             if shape is None:
                 hint = did_you_mean(name, self.shapes, words=self.hints) or f" (known: {', '.join(self.shapes)})"
-                key.key(name).fail(f"unknown key, expected a key of {self._called(key)}{hint}")
+                key.key(name).fail_key(f"unknown key, expected a key of {self._called(key)}{hint}")
             elif (read := shape.read(item, key.key(name))) is not None:
                 good[name] = read
         for name in self.required:
             if name not in value:
                 needed = join_words(self.required, "and")
-                key.key(name).fail(f"expected it to be set, {self._called(key)} needs {needed}")
+                key.key(name).fail_key(f"expected it to be set, {self._called(key)} needs {needed}")
         if self.one_of and sum(name in value for name in self.one_of) != 1:
             given = [name for name in self.one_of if name in value]
             got = join_words(given, "and") if given else "none"

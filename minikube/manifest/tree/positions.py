@@ -4,6 +4,7 @@ The text is one that `tomllib` has accepted, so this reader finds the ends of ke
 character once. It refuses to give values.
 """
 
+import contextlib
 import re
 import tomllib
 
@@ -52,10 +53,9 @@ def read_spots(text: str) -> Spot:
     After anything that this reader does not understand, the spots of what came before are returned.
     """
     reader = _Reader(text)
-    try:
+    # A later version of TOML may go on in another way: what has no spot is shown at the place of what holds it.
+    with contextlib.suppress(_NotUnderstood, IndexError, tomllib.TOMLDecodeError):
         reader.read_document()
-    except (_NotUnderstood, IndexError):
-        pass  # a later version of TOML: what has no spot is shown at the place of what holds it
     return reader.root
 
 
@@ -91,9 +91,9 @@ class _Reader:
         """Read `[a.b]` or `[[a.b]]`; return the table's spot and how deep it is."""
         brackets = 2 if self.text.startswith("[[", self.at) else 1
         self.at += brackets
-        keys = self._keys()
+        keys = self._keys(0)
         self.at += brackets
-        holder = self._enter(self.root, keys[:-1], 0)
+        holder = _enter(self.root, keys[:-1])
         name, offset = keys[-1]
         found = holder.inner.get(name)
         if found is None:
@@ -107,24 +107,26 @@ class _Reader:
 
     def _assignment(self, table: Spot, depth: int) -> None:
         """Read `a.b = value`."""
-        keys = self._keys()
+        keys = self._keys(depth)
         if self.text[self.at] != "=":
             raise _NotUnderstood
         self.at += 1
         self._skip(_SPACE)
-        holder = self._enter(table, keys[:-1], depth)
+        holder = _enter(table, keys[:-1])
         name, offset = keys[-1]
         holder.inner[name] = spot = Spot(offset, self.at)
         self._value(spot, depth + len(keys))
 
-    def _keys(self) -> list[tuple[str, int]]:
-        """Read `a."b c".d` and the blanks after it; return the names with their offsets."""
+    def _keys(self, depth: int) -> list[tuple[str, int]]:
+        """Read `a."b c".d` and the blanks after it; return the names with their offsets. `depth` is that of their table."""
         found: list[tuple[str, int]] = []
         while True:
             self._skip(_SPACE)
             match = _KEY.match(self.text, self.at)
             if match is None:
                 raise _NotUnderstood
+            if depth + len(found) >= MAX_DEPTH:
+                raise NestedTooDeeply(self.at)
             name = match[1] or match[2][1:-1]
             if match[2] and match[2][0] == '"' and "\\" in name:
                 (name,) = tomllib.loads(f"{match[2]} = 0")
@@ -134,17 +136,6 @@ class _Reader:
             if self.text[self.at] != ".":
                 return found
             self.at += 1
-
-    def _enter(self, spot: Spot, keys: list[tuple[str, int]], depth: int) -> Spot:
-        """Return the spot of the table at `keys` below `spot`, which is made where it does not exist."""
-        if depth + len(keys) > MAX_DEPTH:
-            raise NestedTooDeeply(keys[MAX_DEPTH - depth - 1][1])
-        for name, offset in keys:
-            inner = spot.inner.get(name)
-            if inner is None:
-                inner = spot.inner[name] = Spot(offset, offset)
-            spot = inner.inner[len(inner.inner) - 1] if inner.is_array else inner
-        return spot
 
     def _value(self, spot: Spot, depth: int) -> None:
         """Read the value at the present place, whose spot is `spot`."""
@@ -182,3 +173,13 @@ class _Reader:
         if self.text[self.at] == ",":
             self.at += 1
             self._skip(_BLANK)
+
+
+def _enter(spot: Spot, keys: list[tuple[str, int]]) -> Spot:
+    """Return the spot of the table at `keys` below `spot`, which is made where it does not exist."""
+    for name, offset in keys:
+        inner = spot.inner.get(name)
+        if inner is None:
+            inner = spot.inner[name] = Spot(offset, offset)
+        spot = inner.inner[len(inner.inner) - 1] if inner.is_array else inner
+    return spot

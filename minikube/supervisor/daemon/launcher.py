@@ -14,6 +14,7 @@ from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes
 from minikube.linux.ports import find_obstacle
 from minikube.manifest import HostPort
+from minikube.manifest_files import ManifestFiles
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
 from minikube.project_dir import RUN_END_FILE, project_dir
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    manifest_path: Path,
+    files: ManifestFiles,
     options: LaunchOptions,
     sock: socket.socket,
     guardian_pipe: int,
@@ -41,7 +42,7 @@ def run(
     run is kept out for as long as the supervisor or the guardian has it. `fork_server` starts the processes.
     """
     try:
-        plan = _prepare(manifest_path, options, claim)
+        plan = _prepare(files, options, claim)
         started = _begin_backing_services(plan, fork_server)
         # Only now: trio and the rest are imported while Redis and the registry start.
         from minikube.supervisor.daemon.log import configure_logging
@@ -63,7 +64,7 @@ def run(
         return error.exit_code
 
 
-def _prepare(manifest_path: Path, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
+def _prepare(files: ManifestFiles, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
     """Take the claim, end what an earlier run left, and return the plan of this run. Raises `MinikubeError`."""
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
@@ -73,7 +74,7 @@ def _prepare(manifest_path: Path, options: LaunchOptions, claim: RunClaim) -> "L
     from minikube.supervisor.daemon.launch_plan import LaunchPlan
     from minikube.supervisor.daemon.token_file import ensure_token
 
-    manifest = load_manifest(manifest_path)
+    manifest = load_manifest(files)
     directory = project_dir(manifest.path)
     claim.take()
     (directory / RUN_END_FILE).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ INSTANCE_VARIABLES, whose values are known at the instance's start. `fill_instan
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 INSTANCE_VARIABLES = (
@@ -23,6 +23,8 @@ INSTANCE_VARIABLES = (
 )
 """Variables that are known when an instance starts. In strings of an instance they are left in place until then."""
 
+PORT_VARIABLE_PREFIX = "PORT_"
+
 MAX_DEPTH = 20
 """How deep defaults may be nested."""
 
@@ -30,8 +32,8 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|-|:\?)(.*))?\}", re
 
 _TOKEN = re.compile(r"\$\$|\$\{|\}")
 
-UseKind = Literal["value", "default", "unset", "instance"]
-"""What stands in place of a variable: its value, its default, nothing or the text as it is, or what an instance is given."""
+UseKind = Literal["value", "default", "unset", "kept", "instance"]
+"""What stands in place of a variable: its value, its default, nothing; the reference, for a shell; or what an instance is given."""
 
 Note = Callable[[str, UseKind], object]
 Piece = tuple[str, bool]
@@ -43,18 +45,26 @@ def interpolate(
     variables: Mapping[str, str],
     *,
     later: bool = False,
+    ports: Collection[str] = (),
     keep_unset: bool = False,
-    warn: Warn = lambda _: None,
+    note: Note = lambda name, kind: None,
 ) -> str:
-    """Return `text` with its variables replaced. Raises ValueError; `warn` is called with each name that is not set.
+    """Return `text` with its variables replaced. Raises ValueError; `note` is called with each variable that is used.
 
-    With `later`, the result is a template for `fill_instance_variables`. With `keep_unset`, references to variables that are
-    not set stay as they are written: a shell is to look them up.
+    With `later`, the result is a template for `fill_instance_variables`; `ports` are the variables of the service's named
+    ports (`PORT_HTTP`), which are known then, too. With `keep_unset`, references to variables that are not set stay as they
+    are written: a shell is to look them up.
     """
     if "$" not in text:
         return text
-    pieces = _Expansion(variables, later, keep_unset, warn).expand(text, 0)
+    kept_names = {*INSTANCE_VARIABLES, *ports} if later else ()
+    pieces = _Expansion(variables, kept_names, keep_unset, note).expand(text, 0)
     return "".join(piece if kept or not later else piece.replace("$", "$$") for piece, kept in pieces)
+
+
+def port_variable(name: str) -> str:
+    """Return the variable of a port in `ports`: `PORT_HTTP_ADMIN` for `http-admin`."""
+    return PORT_VARIABLE_PREFIX + name.upper().replace("-", "_")
 
 
 def fill_instance_variables(template: str, variables: Mapping[str, str]) -> str:
@@ -73,13 +83,13 @@ def escape_dollars(text: str) -> str:
 
 
 class _Expansion:
-    """One expansion of a string. `interpolate` describes the arguments."""
+    """One expansion of a string. `later` are the names that stay in place; `interpolate` describes the other arguments."""
 
-    def __init__(self, variables: Mapping[str, str], later: bool, keep_unset: bool, warn: Warn) -> None:
+    def __init__(self, variables: Mapping[str, str], later: Collection[str], keep_unset: bool, note: Note) -> None:
         self.variables = variables
         self.later = later
         self.keep_unset = keep_unset
-        self.warn = warn
+        self.note = note
 
     def expand(self, text: str, depth: int) -> list[Piece]:
         """Return the result in pieces. `depth` is how many defaults the text is nested in."""
@@ -104,18 +114,20 @@ class _Expansion:
 
     def _reference(self, match: re.Match[str], depth: int) -> list[Piece]:
         written, name, operator, rest = match[0], match[1], match[2], match[3] or ""
-        if self.later and name in INSTANCE_VARIABLES:
+        if name in self.later:
+            self.note(name, "instance")
             return [(self._later_reference(name, operator, rest, depth) if operator else written, True)]
         value = self.variables.get(name)
         if value is None and self.keep_unset:
+            self.note(name, "kept")
             return [(written, False)]
         if value is None or (not value and operator in (":-", ":?")):
             if operator == ":?":
                 raise ValueError(f"{name} is not set: {rest or 'it is required'}")
             if operator:
+                self.note(name, "default")
                 return self.expand(rest, depth + 1)
-        if value is None:
-            self.warn(name)
+        self.note(name, "unset" if value is None else "value")
         return [(value or "", False)]
 
     def _later_reference(self, name: str, operator: str, rest: str, depth: int) -> str:
