@@ -7,22 +7,18 @@ It refuses to check values: `parser` does, after the merge.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.manifest.keys.containers import CONTAINER_KEYS
-from minikube.manifest.spec import HealthKind
+from minikube.manifest.keys.health import HEALTH_KINDS
 from minikube.manifest.tree.node import Node
 
 COMMAND_KEYS = ("command", "shell")
 IMAGE_KEYS = ("image", "build")
 RUN_KEYS = (*COMMAND_KEYS, *IMAGE_KEYS)
 """The keys that say what a service runs."""
-
-HEALTH_KINDS: tuple[HealthKind | Literal["shell"], ...] = ("http", "tcp", "command", "shell", "log")
-"""The keys of a check of which it needs one."""
 
 Table = Mapping[str, Node]
 

@@ -323,3 +323,15 @@ SCHEDULE = Parsed(parse_schedule, SCHEDULE_FORM, r"^\s*(@[A-Za-z]+|every\s.+|(\S
 WATCH = Parsed(parse_watch, WATCH_FORM, r"[^!/ ]")
 UMASK = Parsed(parse_umask, 'an octal mask such as "022"', r"^(0o)?[0-7]{1,4}$")
 SIGNAL = Parsed(parse_signal, "a signal such as TERM, INT or QUIT")
+
+COUNT = Number(int, 0, 1_000_000)
+POSITIVE = Number(int, 1, 1_000_000)
+
+
+def duration(*, zero: bool) -> Shape[float]:
+    """Return the shape of a duration in seconds; `zero` says whether 0 is one."""
+
+    def step(seconds: float, key: KeyPath) -> float | None:
+        return seconds if zero or seconds > 0 else key.fail("expected a duration above 0")
+
+    return Converted(DURATION, step)

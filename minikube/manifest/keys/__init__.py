@@ -3,6 +3,7 @@
     commands    `command` as a list or a string, and `shell`
     containers  the keys that only containers have
     environment `env` and `env_file`
+    health      `health`
     limits      the table `limits`
     ports       `port` and `ports`
 
