@@ -186,6 +186,8 @@ class InstanceView(Struct, frozen=True):
     next_try: float = 0.0
     next_run: float = 0.0
     """When the schedule starts the instance next; 0 without a schedule, and after `minikube stop`."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Further ports by name: the key `ports`. That of the key `port` is in `address`."""
     last_lines: tuple[str, ...] = ()
     """The last lines of output before the last process ended; only in the states `backoff`, `exited` and `fatal`."""
 
@@ -203,6 +205,11 @@ class ServiceView(Struct, frozen=True):
     schedule: str = ""
     chosen: bool = True
     """Whether `up` starts the service: it has no profile or an active one, or `up` named it."""
+    optional_dependencies: tuple[str, ...] = ()
+    """The names in `depends_on` that are waited for only where they run."""
+    groups: tuple[str, ...] = ()
+    on_exit: str = "keep"
+    """What the end of an instance that is not restarted does: `keep`, `stop-all` or `stop-all-on-failure`."""
 
 
 def is_ready(instance: InstanceView) -> bool:

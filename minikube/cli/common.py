@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import UsageError
-from minikube.manifest_files import ManifestFiles
-from minikube.project_dir import PROJECT_DIR
+from minikube.project_dir import PROJECT_DIR, ManifestFiles
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient

@@ -11,7 +11,7 @@ from minikube.project_dir import is_own_log, log_dir, project_dir
 
 if TYPE_CHECKING:
     from minikube.logs.file_format import Source
-    from minikube.manifest_files import ManifestFiles
+    from minikube.project_dir import ManifestFiles
 
 
 def clear_logs(files: ManifestFiles, names: tuple[str, ...]) -> None:

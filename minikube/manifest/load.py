@@ -20,7 +20,7 @@ from minikube.manifest.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
-from minikube.manifest_files import ManifestFiles, files_at
+from minikube.project_dir import ManifestFiles, files_at
 from minikube.text import printable
 
 DOTENV_FILE = ".env"

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
-from minikube.manifest_files import ManifestFiles
+from minikube.project_dir import ManifestFiles
 
 SHELL_COMMAND = ("/bin/sh", "-ec")
 """The program that runs the lines of a key `shell`."""

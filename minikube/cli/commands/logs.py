@@ -17,7 +17,7 @@ from minikube.cli.options import json_option, manifest_option, names_argument, o
 from minikube.cli.render.colors import has_colour
 from minikube.cli.stdout_watch import exit_with_reader
 from minikube.errors import NothingRunning, UsageError
-from minikube.manifest_files import ManifestFiles
+from minikube.project_dir import ManifestFiles
 
 if TYPE_CHECKING:
     from minikube.logs.query import LogQuery

@@ -20,7 +20,7 @@ from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
-from minikube.manifest_files import ManifestFiles
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.launch_options import LaunchOptions
 

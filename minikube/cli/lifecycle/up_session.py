@@ -24,8 +24,7 @@ from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NothingRunning
 from minikube.linux import processes
-from minikube.manifest_files import ManifestFiles
-from minikube.project_dir import log_dir, project_dir, supervisor_log
+from minikube.project_dir import ManifestFiles, log_dir, project_dir, supervisor_log
 
 if TYPE_CHECKING:
     from minikube.cli.lifecycle.console_logs import ConsoleLogs

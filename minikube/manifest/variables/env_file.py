@@ -12,6 +12,9 @@ _SHELL_WORDS = frozenset(
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "$": "$"}
 
+ENCODING = "utf-8-sig"
+"""UTF-8, with or without the byte order mark that editors on Windows write."""
+
 
 class EnvFileError(ValueError):
     """A line is no assignment. Its value is not in the text; `line` and `column`, from 1, are the place."""

@@ -25,7 +25,6 @@ from typing import NoReturn
 from minikube.errors import StartError
 from minikube.linux import cgroup, processes
 from minikube.linux.proc_mount import ensure_own_proc
-from minikube.manifest_files import ManifestFiles
 from minikube.project.redis_socket import new_redis_socket, remove_redis_socket
 from minikube.project.run_claim import RunClaim
 from minikube.project.run_lookup import user_name
@@ -33,6 +32,7 @@ from minikube.project_dir import (
     CONTAINERS_FILE,
     SUPERVISOR_FILE,
     SUPERVISOR_LOG_NAME,
+    ManifestFiles,
     log_dir,
     project_dir,
     record_run_end,

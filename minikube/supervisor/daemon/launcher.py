@@ -14,10 +14,9 @@ from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes
 from minikube.linux.ports import find_obstacle
 from minikube.manifest import HostPort
-from minikube.manifest_files import ManifestFiles
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
-from minikube.project_dir import RUN_END_FILE, project_dir
+from minikube.project_dir import RUN_END_FILE, ManifestFiles, project_dir
 from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart

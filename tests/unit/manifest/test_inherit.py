@@ -8,7 +8,7 @@ from minikube.errors import ManifestError
 from minikube.manifest import HealthSpec, Manifest, load_manifest
 from minikube.manifest.inherit import MAX_EXTENDS
 from minikube.manifest.load import read_manifest
-from minikube.manifest_files import ManifestFiles
+from minikube.project_dir import ManifestFiles
 
 
 def load(directory: Path, text: str) -> Manifest:

@@ -7,7 +7,7 @@ import pytest
 
 from minikube.errors import ManifestError
 from minikube.manifest import BuildSpec, HealthSpec, Manifest, RestartSpec, load_manifest
-from minikube.manifest_files import ManifestFiles, files_at
+from minikube.project_dir import ManifestFiles, files_at
 
 
 def write(directory: Path, *texts: str) -> ManifestFiles:

@@ -14,7 +14,7 @@ from minikube.manifest.diagnostics import ManifestReading
 from minikube.manifest.load import build_manifest
 from minikube.manifest.tree.node import Source, make_tree
 from minikube.manifest.tree.positions import Spot
-from minikube.manifest_files import ManifestFiles
+from minikube.project_dir import ManifestFiles
 from tests.unit.manifest.cases import BAD, CONTAINERS, GOOD, PARSER_ONLY, ROOT, manifest_with
 
 SCHEMA = json.loads(schema_json())

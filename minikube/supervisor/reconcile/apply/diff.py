@@ -3,7 +3,7 @@
     added      started as at `up`
     removed    stopped, then removed
     replaced   changed in a way that a running process cannot follow: restarted
-    follows    did not change, but depends on a replaced service's having `completed`: restarted after it
+    follows    did not change, but depends on a replaced service's having `completed` or `exited`: restarted after it
     adjusted   changed under the running processes, which keep their pids
     scaled     replicas added or removed
 
@@ -11,7 +11,7 @@ Dependents that need a replaced service `started` or `healthy` keep running: the
 the whole project shares (its name, registry, control, redis, containers) cannot change while it runs: `plan` refuses that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,6 +23,7 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.manifest.diagnostics import join_words
 from minikube.manifest.dump import dump_service
 from minikube.project import dependency_graph, service_diff
+from minikube.project.instance_ports import fixed_ports
 
 CHANGEABLE = ("services", "path", "directory", "warnings")
 """Fields of a manifest that may differ."""
@@ -49,8 +50,8 @@ class ApplyPlan(Struct, frozen=True):
     reply: ApplyReply = ApplyReply()
 
 
-def plan(old: Manifest, new: Manifest) -> ApplyPlan:
-    """Return the steps from the manifest `old` to `new`.
+def plan(old: Manifest, new: Manifest, idle: Collection[str] = ()) -> ApplyPlan:
+    """Return the steps from the manifest `old` to `new`. `idle` are the services that no apply starts: stopped, not selected.
 
     Raises `UsageError` where a setting differs that cannot change while the project runs.
     """
@@ -61,7 +62,7 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     rescheduled = {name for name in diff.adjusted if bool(before[name].schedule) != bool(after[name].schedule)}
     replaced = {*diff.replaced, *rescheduled}
     order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
-    follows = _followers(after, order, replaced)
+    follows = _followers(after, order, replaced.difference(idle)) - replaced
     adjusted = [name for name in diff.adjusted if name not in rescheduled and name not in follows]
     stop_order = dependency_graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
     apply_plan = ApplyPlan(
@@ -123,14 +124,14 @@ def _changed_paths(name: str, old: Any, new: Any) -> list[str]:
 
 
 def _followers(services: dict[str, ServiceSpec], order: tuple[str, ...], replaced: set[str]) -> set[str]:
-    """Return the services that have to run again because they depend on the completion of a replaced service.
+    """Return the services that have to run again because they depend on the end of a replaced service.
 
     `order` are the names of `services` in start order.
     """
     restarted = set(replaced)
     for name in order:
         needs = services[name].depends_on
-        if any(condition == "completed" and needed in restarted for needed, condition in needs.items()):
+        if any(condition in ("completed", "exited") and needed in restarted for needed, condition in needs.items()):
             restarted.add(name)
     return restarted - replaced
 
@@ -144,9 +145,16 @@ def _in_order(order: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
 def _vacated(apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
     """Return the replaced services whose old address another service of the new manifest has."""
     # Addresses, not ports: two services may have the same port on two loopback addresses.
-    held = {(before[name].host, before[name].port): name for name in apply_plan.replaced if before[name].port}
-    wanted = {(after[name].host, after[name].port): name for name in (*apply_plan.added, *apply_plan.replaced)}
+    held = {address: name for name in apply_plan.replaced for address in _addresses(before[name])}
+    wanted = {
+        address: name for name in (*apply_plan.added, *apply_plan.replaced) for address in _addresses(after[name])
+    }
     return frozenset(holder for address, holder in held.items() if wanted.get(address, holder) != holder)
+
+
+def _addresses(spec: ServiceSpec) -> set[tuple[str, str, int]]:
+    """Return the addresses that the manifest gives to a service: host, protocol and port."""
+    return {(spec.host, protocol, port) for protocol, port in fixed_ports(spec).used(spec)}
 
 
 # ---------------------------------------------------------------- the reply

@@ -15,8 +15,8 @@ from minikube.control.client.blocking import ControlClient, Endpoint
 from minikube.engine.command import Engine
 from minikube.engine.leftovers import EngineLeftovers, record_engine
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
-from minikube.manifest_files import ManifestFiles
 from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 

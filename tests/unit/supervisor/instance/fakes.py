@@ -12,6 +12,7 @@ from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState, Registration
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.controller import InstanceController
@@ -60,7 +61,7 @@ class FakeProcess:
 
     def __init__(self, supervisor: "FakeSupervisor", pid: int) -> None:
         self.pid = pid
-        self.port = supervisor.port
+        self.ports = InstancePorts(supervisor.port)
         self.exited = trio.Event()
         self.exit: Exit | None = None
         self._supervisor = supervisor
@@ -126,6 +127,8 @@ class FakeSupervisor:
         self.check_status = 0
         self.unmet = ""
         """Why dependencies are not met."""
+        self.skipped: tuple[str, ...] = ()
+        """Optional dependencies that failed."""
         self.start_error: Exception | None = None
         self.watch_error: Exception | None = None
         self.prepare_delay = self.start_delay = 0.0
@@ -152,6 +155,7 @@ class FakeSupervisor:
             taken_ports=lambda id: frozenset(),
             open_log=lambda spec, name, secrets: cast(InstanceLog, self.open_log(spec)),
             unmet_dependency=lambda spec: self.unmet_dependency(spec),
+            skipped_dependencies=lambda spec: self.skipped,
             record_processes=lambda: self.record_processes(),
             next_run=lambda name: 0.0,
         )
