@@ -52,7 +52,7 @@ def read_build(draft: ServiceDraft, entry: Entry) -> None:
             span, "build.context", "only directories are built — build the image yourself, and name it as image"
         )
         return
-    build["context"] = draft.file_path(context, span)
+    build["context"] = draft.file_path(context, span, "build", "build")
     for key in ("dockerfile", "target"):
         if key in entries and (text := draft.text(entries[key].value, f"build.{key}", "build", key)):
             build[key] = text
@@ -167,7 +167,7 @@ def read_env_file(draft: ServiceDraft, entry: Entry) -> None:
         text = draft.text(node, "env_file") if node else None
         if not text:
             continue
-        path = draft.file_path(text, item.span)
+        path = draft.file_path(text, item.span, "env_file", "env_file", len(files))
         _check_env_file(draft, text, item.span, len(files))
         files.append({"path": path, "required": False} if optional else path)
     if files:
