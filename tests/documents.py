@@ -11,6 +11,7 @@ The first word after a block's language is its class, or the name of the file th
                        only its subcommands, options and files are checked
     text output        what the lines of the `sh shop` block before it print
     toml manifest      a whole manifest
+    toml override      a further file for the manifest before it
     toml entry         services that are added to the manifest of the sample shop
     json dialogue      requests to the registry, each with its reply, and notifications
     yaml prometheus    a configuration of Prometheus
@@ -28,7 +29,7 @@ PAGES = (
 )
 CLASSES = {
     *("sh install", "sh build", "sh export", "sh shop", "sh docker", "sh example"),
-    *("text output", "toml manifest", "toml entry", "json dialogue", "yaml prometheus"),
+    *("text output", "toml manifest", "toml override", "toml entry", "json dialogue", "yaml prometheus"),
 }
 PROGRAMS = ("python", "js", "go")
 
