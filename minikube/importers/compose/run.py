@@ -77,11 +77,8 @@ def read_command(draft: ServiceDraft, entry: Entry) -> None:
 
 def read_entrypoint(draft: ServiceDraft, entry: Entry) -> None:
     """Read `entrypoint`. An empty one removes the image's, and nothing is the image's own."""
-    command = command_value(draft, entry, "entrypoint")
-    if command:
+    if (command := command_value(draft, entry, "entrypoint")) is not None:
         draft.out["entrypoint"] = command
-    elif command is not None:
-        draft.add_engine_args(entry.span, "entrypoint", "--entrypoint=", note="runs without the image's entrypoint")
 
 
 def command_value(draft: ServiceDraft, entry: Entry, key: str) -> str | list[str] | None:
