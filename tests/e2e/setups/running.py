@@ -1,0 +1,115 @@
+"""A set-up of tests/e2e/setups: a Compose project, imported, and run by the real command in an engine's containers."""
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from minikube.engine.command import project_mark
+from minikube.importers import import_source, write_manifest
+from minikube.manifest import load_manifest
+from minikube.model import InstanceView
+from tests.e2e.small import Small
+from tests.ports import free_ports
+
+FILES = Path(__file__).parent
+PORT_VARIABLE = re.compile(r"\$\{([A-Z_]*PORT)[:}]")
+NAME_FORM = '{{index .Config.Labels "mini-kube-discovery.service"}}'
+MOUNT_FORM = "{{range .Mounts}}{{.Name}} {{end}}"
+
+
+class Setup(Small):
+    """A set-up in `directory`. Its variables `${APP}` and `${ENTRY}` are images, each `${…_PORT}` is a free port.
+
+    `engine` is the program of the engine. `override` is a `supervisor.override.toml`.
+    """
+
+    def __init__(self, name: str, directory: Path, engine: str, images: Mapping[str, str], override: str = "") -> None:
+        self.directory = directory / name
+        shutil.copytree(FILES / name, self.directory)
+        self.path = self.directory / "supervisor.toml"
+        self.engine = engine
+        text = "".join(path.read_text() for path in self.directory.glob("*.yaml"))
+        names = sorted(set(PORT_VARIABLE.findall(text)))
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self.variables = {**images, **{port: str(number) for port, number in self.ports.items()}}
+        self.path.write_text(write_manifest(import_source(self.directory, None)))
+        head = f'[containers]\nengine = "{engine}"\n'
+        (self.directory / "supervisor.override.toml").write_text(head + override)
+
+    def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return super().command(*arguments, env={**self.variables, "DOCKER_BUILDKIT": "0", **(env or {})})
+
+    def ask_engine(self, *words: str) -> str:
+        done = subprocess.run([self.engine, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{self.engine} {words[0]}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def page(self, service: str, path: str = "/", port: str = "") -> str:
+        """Return a page of a service at the port of this machine, that of the variable `port` or the registered one."""
+        address = f"127.0.0.1:{self.ports[port]}" if port else self.row(service).local_address
+        request = urllib.request.Request(f"http://{address}{path.replace(' ', '%20')}")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                text: str = reply.read().decode().strip()
+                return text
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{service}{path}: {error.code} {error.read().decode()}") from None
+
+    def row(self, service: str) -> InstanceView:
+        found = self.instance(service)
+        assert found is not None, f"{service} does not run"
+        return found
+
+    def containers(self) -> list[str]:
+        """Return the ids of this project's containers, running or not."""
+        mark = project_mark(self.directory / ".minikube")
+        return self.ask_engine("ps", "--all", "--quiet", "--filter", f"label=mini-kube-discovery.mark={mark}").split()
+
+    def check_names(self, further: Iterable[str] = ()) -> None:
+        """Assert that all running services are reached by name from every container, and at their ports from this machine.
+
+        `further` are targets of which the manifest does not know, `cache:6379`.
+        """
+        services = load_manifest(self.path, self.variables).services
+        rows = [row for row in self.status().instances if row.state == "running"]
+        inside, outside = set(further), set[str]()
+        for row in rows:
+            spec = services[row.service]
+            if row.address:
+                number = spec.container_port or int(row.address.rpartition(":")[2])
+                inside.add(f"{spec.name}:{number}")
+                outside |= {row.local_address, self.run("get", spec.name).split()[0]}
+            for name, port in spec.ports.items():
+                suffix = "/udp" if port.protocol == "udp" else ""
+                inside.add(f"{spec.name}:{port.container_port}{suffix}")
+                outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
+        part = str(FILES / "image" / "usr" / "local" / "bin" / "part")
+        own = subprocess.run([part, "reach-all", *outside], capture_output=True, text=True, timeout=60)
+        assert own.returncode == 0, f"from this machine: {own.stderr}"
+        for container in self.containers():
+            if self.ask_engine("inspect", "--format", "{{.State.Running}}", container) == "true":
+                self.ask_engine("exec", container, "part", "reach-all", *sorted(inside))
+
+    def down(self) -> None:
+        """Stop the project. Assert that no container, no network and no anonymous volume is left."""
+        containers = self.containers()
+        volumes = set(self.ask_engine("inspect", "--format", MOUNT_FORM, *containers).split()) if containers else set()
+        self.run("down")
+        assert self.containers() == []
+        mark = project_mark(self.directory / ".minikube")
+        label = f"label=mini-kube-discovery.mark={mark}"
+        assert self.ask_engine("network", "ls", "--quiet", "--filter", label) == ""
+        left = volumes & set(self.ask_engine("volume", "ls", "--quiet").split())
+        assert all(name.startswith("minikube-") for name in left), "named volumes only"
+
+    def remove_volumes(self) -> None:
+        """Remove the named volumes, which a project leaves on purpose."""
+        mark = project_mark(self.directory / ".minikube")
+        names = self.ask_engine("volume", "ls", "--quiet").split()
+        if mine := [name for name in names if name.startswith("minikube-") and f"-{mark[:8]}-" in name]:
+            self.ask_engine("volume", "rm", *mine)
