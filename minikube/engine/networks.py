@@ -11,6 +11,19 @@ from msgspec.structs import replace
 
 from minikube.engine.command import LABEL
 
+WITHOUT_NETWORK = 'or set network = "host"'
+"""The end of a message about a network that cannot be used: containers of such a service need none."""
+
+NETWORK_FAILURES = (
+    "netavark",
+    "iptables",
+    "cni plugin",
+    "failed to create endpoint",
+    "failed programming external connectivity",
+    "failed to set up container networking",
+)
+"""Phrases of an error message that mean: the engine could not connect the container with its network."""
+
 
 class ContainerNetwork(Struct, frozen=True):
     """A network at the engine, as `network inspect` describes it."""
@@ -69,6 +82,18 @@ def _bridge(found: dict[str, object]) -> str:
     options = found.get("Options")
     named = options.get("com.docker.network.bridge.name") if isinstance(options, dict) else None
     return str(named or f"br-{str(found['Id'])[:12]}")
+
+
+def lacks_network(text: str) -> bool:
+    """Return whether an engine's error message says that a network does not exist (any more)."""
+    lowered = text.lower()
+    return "network" in lowered and "not found" in lowered
+
+
+def is_network_failure(text: str) -> bool:
+    """Return whether an engine's error message says that a container could not be connected with its network."""
+    lowered = text.lower()
+    return any(words in lowered for words in NETWORK_FAILURES)
 
 
 def is_on_this_machine(text: str) -> bool:

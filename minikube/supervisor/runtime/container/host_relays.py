@@ -1,26 +1,36 @@
 """Relays on a network's gateway for instances that listen on this machine's loopback: containers reach them by name.
 
 A container resolves the name of such a service to the gateway, so a relay listens there on the instance's own port. One task
-follows the instances: a relay is opened when an instance runs, and closed when it ends. It refuses to relay to anything but
+follows the instances: a relay is opened when an instance listens, and closed when it ends. It refuses to relay to anything but
 instances of the project.
 """
 
-from collections.abc import Awaitable, Callable, KeysView, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 
 import trio
 from msgspec import Struct
 
 from minikube.addresses import join_host_port
+from minikube.control.state_store import StateStore
 from minikube.engine.networks import ContainerNetwork
+from minikube.linux.ports import listening_ports
 from minikube.supervisor.runtime.container.client import ReportEvent
 from minikube.supervisor.runtime.container.relay import Relay, Target
 
+PAUSE_S = 0.05
+"""Between two looks at the ports that instances listen on: the store may change a thousand times a second."""
+
+POLL_S = 1.0
+"""How long an instance that listens late, without a change in the store, waits for its relay."""
+
 
 class Endpoint(Struct, frozen=True):
-    """A TCP port on which an instance listens on this machine."""
+    """A TCP port of one running instance on this machine."""
 
+    instance: str
+    """The name of the instance, for messages."""
+    pid: int
     host: str
     port: int
 
@@ -30,10 +40,10 @@ class HostServices(Struct, frozen=True):
 
     names: Callable[[], frozenset[str]]
     """Return the names of the services, whether they run or not."""
-    endpoints: Callable[[], Mapping[Endpoint, str]]
-    """Return what running instances listen on, apart from wildcard addresses, which the gateway is one of → instance name."""
-    wait_until: Callable[[Callable[[], bool]], Awaitable[object]]
-    """Wait until a condition holds that may change with the instances."""
+    endpoints: Callable[[], frozenset[Endpoint]]
+    """Return the ports of the running instances, whether they listen yet or not."""
+    store: StateStore
+    """Changes whenever an instance starts, becomes ready or ends."""
 
 
 class HostRelays:
@@ -46,39 +56,54 @@ class HostRelays:
         self._network = network
         self._services = services
         self._report_event = report_event
-        self._relays: dict[Endpoint, _OpenRelay] = {}
-        self._refused: set[Endpoint] = set()
+        self._relays: dict[Endpoint, _OpenRelay | None] = {}
+        """None: no relay is needed, because the instance listens on all addresses, or none can be opened."""
 
     async def serve(self, task_status: trio.TaskStatus[trio.CancelScope] = trio.TASK_STATUS_IGNORED) -> None:
         """Open and close relays as instances start and end, until the scope is cancelled that it reports when it has started."""
+        store = self._services.store
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-                wanted = self._services.endpoints()
-                await self._update(wanted, nursery)
+                await self._update(nursery)
                 task_status.started(scope)
                 while True:
-                    await self._services.wait_until(partial(self._differs, wanted.keys()))
-                    wanted = self._services.endpoints()
-                    await self._update(wanted, nursery)
+                    revision = store.revision
+                    silent = await self._update(nursery)
+                    await trio.sleep(PAUSE_S if silent else 0)
+                    with trio.move_on_after(POLL_S) if silent else trio.CancelScope():
+                        await store.wait_past(revision)
 
-    def _differs(self, seen: KeysView[Endpoint]) -> bool:
-        return self._services.endpoints().keys() != seen
+    async def _update(self, nursery: trio.Nursery) -> bool:
+        """Close relays of instances that have ended, and open those of instances that listen.
 
-    async def _update(self, wanted: Mapping[Endpoint, str], nursery: trio.Nursery) -> None:
-        """Close the relays that are not wanted any more, and open those that are missing."""
-        self._refused &= wanted.keys()
-        for endpoint in self._relays.keys() - wanted.keys():
-            # Waited for: another instance may have the same port at another address of the loopback.
-            await self._relays.pop(endpoint).close()
-        for endpoint in wanted.keys() - self._relays.keys():
+        Return whether some instance does not listen yet.
+        """
+        endpoints = self._services.endpoints()
+        for endpoint in self._relays.keys() - endpoints:
+            # Waited for: another instance may have the same port.
+            if relay := self._relays.pop(endpoint):
+                await relay.close()
+        missing = endpoints - self._relays.keys()
+        if missing:
+            await self._open(missing, nursery)
+        return bool(endpoints - self._relays.keys())
+
+    async def _open(self, endpoints: Iterable[Endpoint], nursery: trio.Nursery) -> None:
+        # Never before the instance listens: a program that listens on all addresses would find its port taken, by the relay.
+        found = listening_ports()
+        for endpoint in endpoints:
+            if endpoint.port not in found:
+                continue
+            # For the rest of the instance's life: its program may close its port for a moment, to listen again.
+            self._relays[endpoint] = None
+            if found[endpoint.port]:
+                continue
             try:
                 self._relays[endpoint] = await _OpenRelay.start(self._network, endpoint, nursery)
             except OSError as error:
-                if endpoint not in self._refused:
-                    self._refused.add(endpoint)
-                    at = join_host_port(self._network.gateway, endpoint.port)
-                    text = f"containers do not reach {wanted[endpoint]} at {at}: {error.strerror}"
-                    self._report_event(text, "warning")
+                at = join_host_port(self._network.gateway, endpoint.port)
+                text = f"containers do not reach {endpoint.instance} at {at}: {error.strerror}"
+                self._report_event(text, "warning")
 
 
 class _OpenRelay:

@@ -15,7 +15,12 @@ import trio
 from minikube.addresses import join_host_port
 from minikube.defaults import REDIS_ENV, RELAY_SOURCE
 from minikube.engine.command import container_name, is_unreachable
-from minikube.engine.networks import ContainerNetwork, is_on_this_machine, read_container_network
+from minikube.engine.networks import (
+    WITHOUT_NETWORK,
+    ContainerNetwork,
+    is_on_this_machine,
+    read_container_network,
+)
 from minikube.errors import ResourceExhausted, StartError
 from minikube.jsonrpc.messages import encode_notification
 from minikube.manifest import is_loopback, parse_host_port
@@ -25,9 +30,6 @@ from minikube.supervisor.runtime.container.relay import Relay, Target
 
 REDIS_PORT = 6379
 REMOVE_TIMEOUT_S = 10.0
-
-WAY_OUT = 'or set network = "host" for its services'
-"""The end of a message about a network that cannot be made."""
 
 
 class ProjectNetwork:
@@ -82,7 +84,7 @@ class ProjectNetwork:
             return self._existing
 
     def forget(self) -> None:
-        """Create the network again at the next `ensure`: the engine says that it has none, after `docker network prune`."""
+        """Look at the next `ensure` whether the engine still has the network: a container could not be started on it."""
         self._existing = None
 
     async def replace_loopback(
@@ -152,11 +154,13 @@ class ProjectNetwork:
             except ResourceExhausted:
                 raise
             except StartError as error:
-                raise StartError(f"{error} — remove networks that nothing uses, {WAY_OUT}") from None
+                raise StartError(f"{error} — remove networks that nothing uses, {WITHOUT_NETWORK}") from None
             found = await self._inspect()
         network = read_container_network(self._name, found.text)
         if network is None:
-            raise StartError(f"network {self._name}: {self._client.engine.kind} has no IPv4 gateway for it — {WAY_OUT}")
+            raise StartError(
+                f"network {self._name}: {self._client.engine.kind} has no IPv4 gateway for it — {WITHOUT_NETWORK}"
+            )
         if network.mark != self._client.engine.mark:
             raise StartError(f"a network that this project did not create is called {self._name} — remove it")
         self._was_made = True
