@@ -5,6 +5,7 @@
     yaml_nodes   YAML by the rules of version 1.2, with the lines of each value
     detect       which format a file has, or which file of a directory is meant
     readers      the reader of each format
+    compose/     the reader of Compose files
     writer       the result as the text of a `supervisor.toml`, with comments
 
 A reader is a function `read(found: Found, destination: Destination) -> Imported`. For each key of its source it either writes

@@ -11,7 +11,7 @@ from minikube.importers.source import Destination
 
 Reader = Callable[[Found, Destination], Imported]
 
-MODULES: dict[Format, str] = {}
+MODULES: dict[Format, str] = {"compose": "minikube.importers.compose"}
 """By format the module whose `read` is the reader."""
 
 
