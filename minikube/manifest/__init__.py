@@ -20,6 +20,7 @@ It refuses to start anything and to resolve host or user names: whether this mac
 from minikube.manifest.load import load_manifest, schema_json
 from minikube.manifest.masking import shown_command
 from minikube.manifest.spec import (
+    HOST_GATEWAY,
     BuildSpec,
     Condition,
     ContainerSettings,
@@ -42,6 +43,7 @@ from minikube.manifest.values import has_ipv4_loopback, is_loopback, parse_host_
 from minikube.manifest.variables.interpolate import fill_instance_variables, port_variable, template_text
 
 __all__ = [
+    "HOST_GATEWAY",
     "BuildSpec",
     "Condition",
     "ContainerSettings",

@@ -14,6 +14,9 @@ from minikube.addresses import join_host_port
 SHELL_COMMAND = ("/bin/sh", "-ec")
 """The program that runs the lines of a key `shell`."""
 
+HOST_GATEWAY = "host-gateway"
+"""This machine, as an address in `extra_hosts`."""
+
 MIB = 1024 * 1024
 
 Register = Literal["supervisor", "self", "none"]
@@ -284,6 +287,14 @@ class ServiceSpec(Struct, frozen=True):
     def argv(self) -> tuple[str, ...]:
         """The command to execute: `command`, or the shell that runs the lines of `shell`."""
         return (*SHELL_COMMAND, self.shell) if self.shell else self.command
+
+    @property
+    def container_command(self) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """What replaces the image's ENTRYPOINT (empty: none at all; None: its own) and its CMD (empty: as the engine has it).
+
+        The lines of `shell` replace both: they run in a shell whatever the image's ENTRYPOINT is.
+        """
+        return (SHELL_COMMAND, (self.shell,)) if self.shell else (self.entrypoint, self.command)
 
     @property
     def required_dependencies(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from minikube.engine.arguments import (
 )
 from minikube.engine.command import LABEL, container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
+from minikube.engine.mounts import create_sources
 from minikube.engine.networks import ContainerNetwork
 from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
@@ -41,6 +42,9 @@ from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"
 """HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
+
+LOOPBACK = "127.0.0.1"
+"""This machine, for a container that uses its network."""
 
 LAST_TRY_TIMEOUT_S = 1.0
 """At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
@@ -114,7 +118,7 @@ class ContainerRuntime:
     async def _start_on_network(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
         spec, network = launch.spec, None
         base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
-        networking, host = ContainerNetworking(), spec.host
+        networking, host = ContainerNetworking(machine=LOOPBACK), spec.host
         if spec.is_on_project_network:
             project_network = self._open_network(client)
             network = await project_network.ensure()
@@ -123,6 +127,9 @@ class ContainerRuntime:
         inner, token = ports.in_container(spec), self._token(spec, launch.id)
         env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
+        image = image_name(client.engine, identity.project, spec)
+        entrypoint, command = await self._command(spec, image, env)
+        await trio.to_thread.run_sync(create_sources, spec.volumes)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
@@ -130,8 +137,9 @@ class ContainerRuntime:
                 spec,
                 identity,
                 networking,
-                image=image_name(client.engine, identity.project, spec),
-                command=fill_command(spec.argv, env),
+                image=image,
+                entrypoint=entrypoint,
+                command=command,
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,
@@ -156,9 +164,19 @@ class ContainerRuntime:
         # Services without a container are reached at the gateway, where relays listen on their ports.
         others = self._host_services.names() - spec.extra_hosts.keys() if network.is_reachable else ()
         hosts = dict.fromkeys(sorted(others), network.gateway)
-        return ContainerNetworking(
-            network.name, tuple(published), tuple(dict.fromkeys((spec.name, launch.name))), hosts
-        )
+        names = tuple(dict.fromkeys((spec.name, launch.name)))
+        machine = network.gateway if network.is_reachable else ""
+        return ContainerNetworking(network.name, tuple(published), names, hosts, machine)
+
+    async def _command(
+        self, spec: ServiceSpec, image: str, env: Mapping[str, str]
+    ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """Return what replaces the image's ENTRYPOINT and CMD, as `ServiceSpec.container_command`, with variables filled."""
+        entrypoint, command = spec.container_command
+        if entrypoint == () and not command:
+            # Compose runs the image's CMD then; the engines' `--entrypoint ""` drops it.
+            return entrypoint, await self._open_images().command(image)
+        return None if entrypoint is None else fill_command(entrypoint, env), fill_command(command, env)
 
     def open(self, nursery: trio.Nursery) -> None:
         """Set the nursery in which the relays of the project's network run. Call it before the first `start`."""
