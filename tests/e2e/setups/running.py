@@ -1,6 +1,5 @@
 """A set-up of tests/e2e/setups: a Compose project, imported, and run by the real command in an engine's containers."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -9,16 +8,19 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from minikube import blocking
 from minikube.engine.command import project_mark
 from minikube.importers import import_source, write_manifest
 from minikube.manifest import load_manifest
 from minikube.model import InstanceView
-from tests.e2e.small import Small
+from tests.e2e.small import AUTO, Small
 from tests.ports import free_ports
 
 FILES = Path(__file__).parent
+PART = FILES / "image" / "usr" / "local" / "bin" / "part"
+"""The programs of the set-ups' services, which run on this machine, too."""
+
 PORT_VARIABLE = re.compile(r"\$\{([A-Z_]*PORT)[:}]")
-NAME_FORM = '{{index .Config.Labels "mini-kube-discovery.service"}}'
 MOUNT_FORM = "{{range .Mounts}}{{.Name}} {{end}}"
 
 
@@ -38,7 +40,7 @@ class Setup(Small):
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.variables = {**images, **{port: str(number) for port, number in self.ports.items()}}
         self.path.write_text(write_manifest(import_source(self.directory, None)))
-        head = f'[containers]\nengine = "{engine}"\n'
+        head = f'{AUTO}[containers]\nengine = "{engine}"\n'
         (self.directory / "supervisor.override.toml").write_text(head + override)
 
     def command(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -75,21 +77,21 @@ class Setup(Small):
 
         `further` are targets of which the manifest does not know, `cache:6379`.
         """
-        services = load_manifest(self.path, self.variables).services
-        rows = [row for row in self.status().instances if row.state == "running"]
+        services = load_manifest(self.directory, self.variables).services
+        status = self.status()
+        rows = [row for row in status.instances if row.state == "running"]
         inside, outside = set(further), set[str]()
         for row in rows:
             spec = services[row.service]
             if row.address:
                 number = spec.container_port or int(row.address.rpartition(":")[2])
                 inside.add(f"{spec.name}:{number}")
-                outside |= {row.local_address, self.run("get", spec.name).split()[0]}
+                outside |= {row.local_address, str(blocking.discover(spec.name, address=status.registry))}
             for name, port in spec.ports.items():
                 suffix = "/udp" if port.protocol == "udp" else ""
                 inside.add(f"{spec.name}:{port.container_port}{suffix}")
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
-        part = str(FILES / "image" / "usr" / "local" / "bin" / "part")
-        own = subprocess.run([part, "reach-all", *outside], capture_output=True, text=True, timeout=60)
+        own = subprocess.run([PART, "reach-all", *outside], capture_output=True, text=True, timeout=60)
         assert own.returncode == 0, f"from this machine: {own.stderr}"
         for container in self.containers():
             if self.ask_engine("inspect", "--format", "{{.State.Running}}", container) == "true":
