@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 import tomllib
 from codecs import BOM_UTF8
@@ -170,7 +171,8 @@ def _refuse_other_format(path: Path) -> None:
     """Raise ManifestError for a file whose name is that of another format."""
     if other := OTHER_FORMATS.get(path.suffix.lower()):
         shown = printable(str(path))
-        raise ManifestError(f"{shown}: a manifest is TOML, not {other} — `minikube init` writes a first one")
+        command = printable(f"minikube import {shlex.quote(str(path))}")
+        raise ManifestError(f"{shown}: a manifest is TOML, not {other} — `{command}` writes one from it")
 
 
 def _read_dotenv(path: Path, environ: Mapping[str, str], ignored: list[int]) -> tuple[dict[str, str], str]:

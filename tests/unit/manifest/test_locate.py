@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minikube.errors import ManifestError
@@ -77,6 +77,7 @@ VALUES: Any = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a loaded machine makes a draw slow
 @given(st.dictionaries(st.sampled_from(["k1", "k2", "k3"]), VALUES), st.booleans())
 def test_every_key_of_any_file_has_its_line(tree: dict[str, Any], multiline: bool) -> None:
     text = tomli_w.dumps({"head": 1, **tree}, multiline_strings=multiline)
@@ -112,6 +113,5 @@ def test_a_file_of_another_format_is_told_so(tmp_path: Path, name: str, form: st
     (tmp_path / name).write_text(text)
     with pytest.raises(ManifestError) as caught:
         load_manifest(tmp_path / name, {})
-    assert (
-        str(caught.value) == f"{tmp_path / name}: a manifest is TOML, not {form} — `minikube init` writes a first one"
-    )
+    file = tmp_path / name
+    assert str(caught.value) == f"{file}: a manifest is TOML, not {form} — `minikube import {file}` writes one from it"
