@@ -11,6 +11,7 @@ The first word after a block's language is its class, or the name of the file th
                        only its subcommands, options and files are checked
     text output        what the lines of the `sh shop` block before it print
     toml manifest      a whole manifest
+    toml override      a further file for the manifest before it
     toml entry         services that are added to the manifest of the sample shop
     json dialogue      requests to the registry, each with its reply, and notifications
     yaml prometheus    a configuration of Prometheus
@@ -35,7 +36,7 @@ SOURCES = ("yaml compose.yaml", "yaml process-compose.yaml", "text Procfile", "i
 
 CLASSES = {
     *("sh install", "sh build", "sh export", "sh shop", "sh docker", "sh example"),
-    *("text output", "toml manifest", "toml entry", "json dialogue", "yaml prometheus"),
+    *("text output", "toml manifest", "toml override", "toml entry", "json dialogue", "yaml prometheus"),
     *("toml imported", "text summary", *SOURCES),
 }
 PROGRAMS = ("python", "js", "go")

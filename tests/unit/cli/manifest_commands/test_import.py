@@ -61,7 +61,7 @@ def test_a_manifest_that_cannot_start_yet_is_written_and_its_problems_are_shown_
     printed = capsys.readouterr()
     lines = printed.err.splitlines()
     assert len(lines) == 3
-    assert "supervisor.toml:11: services.web.env_file: expected a file that can be read" in lines[0]
+    assert "supervisor.toml:11:12: services.web.env_file: expected a file that can be read" in lines[0]
     assert "services.web.env.KEY: KEY is not set: set it" in lines[1]
     assert lines[2].startswith("minikube: supervisor.toml was written, but cannot be started yet — mend the above")
     assert "1 service; " in printed.out
