@@ -247,13 +247,17 @@ def _process(workload: Workload) -> Tree:
     """Return the command of a workload, and the directory, user and profiles with which it runs."""
     spec = workload.spec
     words = {
+        "entrypoint": [_replace_instance_id(word, spec.name) for word in workload.entrypoint or ()],
         "command": [_replace_instance_id(word, spec.name) for word in workload.command],
         "working_dir": spec.workdir,
         "user": ":".join(part for part in (spec.user, spec.group) if part),
         "init": spec.init,
+        "extra_hosts": spec.extra_hosts,
         "profiles": list(spec.profiles),
     }
     tree = {name: value for name, value in words.items() if value}
+    if workload.entrypoint == ():
+        tree["entrypoint"] = []
     if spec.group and not spec.user:
         tree["user"] = f"0:{spec.group}"
     return tree

@@ -72,7 +72,7 @@ image = "IMAGE"
 
 [services.novolume]
 image = "IMAGE"
-volumes = ["./not-there:/data"]
+volumes = ["./not-there:/data:ro"]
 """
 
 
@@ -286,7 +286,7 @@ def test_a_container_that_cannot_run_has_a_reason_in_one_line_and_the_others_run
             "missing": "no image localhost:1/no-such-image:1 here",
             "unbuildable": "non-zero code: 3",
             "nocommand": '"no-such-program": executable file not found',
-            "novolume": f"bind source path does not exist: {tmp_path}/not-there",
+            "novolume": f"volumes: {tmp_path}/not-there does not exist, and is mounted read-only",
         }
         for name, words in reasons.items():
             eventually(lambda name=name: shop.instance(name).get("state") == "fatal", what=name)  # type: ignore[misc]

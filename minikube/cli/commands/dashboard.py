@@ -14,7 +14,7 @@ from minikube.errors import UsageError
 
 @click.command()
 @existing_manifest_argument
-def dashboard_command(manifest: str | None) -> int:
+def dashboard_command(manifest: tuple[str, ...]) -> int:
     """Open the dashboard of the running project. The project keeps running when you close it."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 

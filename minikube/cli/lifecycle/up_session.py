@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +24,7 @@ from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NothingRunning
 from minikube.linux import processes
-from minikube.project_dir import log_dir, project_dir, supervisor_log
+from minikube.project_dir import ManifestFiles, log_dir, project_dir, supervisor_log
 
 if TYPE_CHECKING:
     from minikube.cli.lifecycle.console_logs import ConsoleLogs
@@ -52,10 +51,11 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class UpSession:
     """One run of `up`, from the launch of the supervisor to its end. Methods that return an int return an exit code."""
 
-    def __init__(self, handle: SupervisorHandle, manifest: Path, exit_with: str = "") -> None:
+    def __init__(self, handle: SupervisorHandle, files: ManifestFiles, exit_with: str = "") -> None:
         """`handle` is the connection to the supervisor. `exit_with` is the service whose end stops the project; empty: none."""
         self._handle = handle
-        self._manifest = manifest
+        self._files = files
+        self._manifest = files.first
         self._exit_with = exit_with
         self._stop_requests = 0
         self._interrupted = False
@@ -136,7 +136,7 @@ class UpSession:
         if not services:
             return 0
         try:
-            return wait_for_goal(services, "ready", timeout, str(self._manifest))
+            return wait_for_goal(services, "ready", timeout, (str(self._manifest),))
         except MinikubeError:
             # A service that failed may end the project: then its exit code counts.
             self._handle.wait_exit(END_NOTICE_TIMEOUT_S)
@@ -232,7 +232,7 @@ class UpSession:
         from minikube.manifest import load_manifest
 
         assert self._endpoint is not None
-        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._manifest).services), timestamps=timestamps)
+        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._files).services), timestamps=timestamps)
         self._event_thread = threading.Thread(target=self._print_events, args=(since_event,), daemon=True)
         logs = log_dir(project_dir(self._manifest))
         self._console_logs = ConsoleLogs(logs, self._started, self._printer, self._on_output_closed)

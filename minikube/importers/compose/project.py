@@ -67,9 +67,9 @@ class ComposeProject:
         if path in self._roots:
             return self._roots[path]
         if len(self._roots) >= MAX_FILES:
-            raise source_error(path, f"more than {MAX_FILES} files belong to the project")
-        text = read_source(path)
+            raise source_error(self.path.name, f"more than {MAX_FILES} files belong to the project")
         name = self.destination.shown(path)
+        text = read_source(path, name)
         self._directories[name] = directory
         self.sources[path] = source_file(name, text)
         root = parse_yaml(text, name)

@@ -62,7 +62,8 @@ READERS: Mapping[str, KeyReader] = {
     **{key: partial(engine.read_flag, key=key) for key in engine.FLAGS},
     **{key: partial(engine.read_list, key=key) for key in engine.LISTS},
     **{key: partial(engine.read_pairs, key=key) for key in engine.PAIRS},
-    **{key: partial(engine.read_terminal, key=key) for key in ("stdin_open", "tty")},
+    "stdin_open": engine.read_stdin_open,
+    "tty": engine.read_tty,
 }
 """By the key of a Compose service the function that reads it, in the order in which they are called."""
 

@@ -311,7 +311,9 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         boot_id=processes.boot_id(),
         control="",
         registry="",
-        manifest=str(plan.manifest.path.absolute()),
+        manifest=str(plan.manifest.path),
+        overrides=tuple(map(str, plan.manifest.overrides)),
+        finds_override=plan.manifest.finds_override,
         **origin(plan.project_dir),
         version=minikube.__version__,
     )

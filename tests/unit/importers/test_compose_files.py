@@ -20,8 +20,8 @@ FILES = Path(__file__).parent / "compose_files"
 COUNTS = {
     "anchors": (18, 0, 0),
     "build_targets": (14, 2, 4),
-    "commands": (29, 1, 1),
-    "engine_options": (23, 0, 6),
+    "commands": (30, 0, 1),
+    "engine_options": (24, 0, 5),
     "env_files": (9, 3, 0),
     "extends": (28, 0, 0),
     "health_conditions": (37, 4, 0),

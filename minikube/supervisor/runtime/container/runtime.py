@@ -24,6 +24,7 @@ from minikube.engine.arguments import (
 )
 from minikube.engine.command import LABEL, container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
+from minikube.engine.mounts import create_sources
 from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
@@ -39,6 +40,9 @@ from minikube.supervisor.runtime.process.process_table import ProcessTable
 
 ALL_ADDRESSES = "0.0.0.0"
 """HOST of a container with its own network address: connections from outside do not reach a loopback address there."""
+
+LOOPBACK = "127.0.0.1"
+"""This machine, for a container that uses its network."""
 
 LAST_TRY_TIMEOUT_S = 1.0
 """At the end of a stop: how long an unresponsive engine may take to answer again, before the stop gives up on it."""
@@ -105,7 +109,7 @@ class ContainerRuntime:
     async def _start(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
         spec = launch.spec
         base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
-        networking, host = ContainerNetworking(), spec.host
+        networking, host = ContainerNetworking(machine=LOOPBACK), spec.host
         if spec.container_port:
             published = publish_argument(spec.host, ports.main, spec.container_port)
             networking = ContainerNetworking("bridge", published=published)
@@ -114,10 +118,14 @@ class ContainerRuntime:
             project_network = self._open_network(client)
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[2])
-            networking, host = ContainerNetworking(network.name, alias=spec.name), ALL_ADDRESSES
+            networking = ContainerNetworking(network.name, alias=spec.name, machine=network.gateway)
+            host = ALL_ADDRESSES
         inner, token = ports.in_container(spec), self._token(spec, launch.id)
         env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
+        image = image_name(client.engine, identity.project, spec)
+        entrypoint, command = await self._command(spec, image, env)
+        await trio.to_thread.run_sync(create_sources, spec.volumes)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
@@ -125,8 +133,9 @@ class ContainerRuntime:
                 spec,
                 identity,
                 networking,
-                image=image_name(client.engine, identity.project, spec),
-                command=fill_command(spec.argv, env),
+                image=image,
+                entrypoint=entrypoint,
+                command=command,
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,
@@ -140,6 +149,16 @@ class ContainerRuntime:
                 await container.undo_start()
             raise
         return container
+
+    async def _command(
+        self, spec: ServiceSpec, image: str, env: Mapping[str, str]
+    ) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """Return what replaces the image's ENTRYPOINT and CMD, as `ServiceSpec.container_command`, with variables filled."""
+        entrypoint, command = spec.container_command
+        if entrypoint == () and not command:
+            # Compose runs the image's CMD then; the engines' `--entrypoint ""` drops it.
+            return entrypoint, await self._open_images().command(image)
+        return None if entrypoint is None else fill_command(entrypoint, env), fill_command(command, env)
 
     def open(self, nursery: trio.Nursery) -> None:
         """Set the nursery in which the relays of the project's network run. Call it before the first `start`."""

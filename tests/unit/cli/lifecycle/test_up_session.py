@@ -16,6 +16,7 @@ from minikube.engine.command import Engine
 from minikube.engine.leftovers import EngineLeftovers, record_engine
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 
@@ -48,7 +49,7 @@ class FakeHandle:
 
 
 def make_session(handle: FakeHandle, path: Path = Path("/p/supervisor.toml")) -> UpSession:
-    return UpSession(cast("SupervisorHandle", handle), path)
+    return UpSession(cast("SupervisorHandle", handle), ManifestFiles(path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -208,7 +209,9 @@ def test_the_exit_code_is_that_of_the_service_of_exit_with(capsys: pytest.Captur
     handle.ended = {"why": "tests ended: exit 3", "code": 3}
     assert make_session(handle).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
-    session = UpSession(cast("SupervisorHandle", FakeHandle({}, [0])), Path("/p/supervisor.toml"), "tests")
+    session = UpSession(
+        cast("SupervisorHandle", FakeHandle({}, [0])), ManifestFiles(Path("/p/supervisor.toml")), "tests"
+    )
     session.stop()
     assert session.wait_stopped() == 130
 
