@@ -15,6 +15,7 @@
     diagnostics  key paths, problems, warnings, "did you mean"
     hints        words of other tools, for "did you mean"
     masking      commands as they are shown, without secrets
+    origins      where each value comes from: `minikube config --origins`
     dump         a `Manifest` back to TOML: `minikube config`
 
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
