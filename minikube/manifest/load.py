@@ -15,8 +15,8 @@ from minikube.errors import ManifestError, Problem
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.files import VariablesFile, read_tree, read_variables
-from minikube.manifest.inherit import inherit
-from minikube.manifest.merge import MANIFEST, merge
+from minikube.manifest.layers.inherit import inherit
+from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment

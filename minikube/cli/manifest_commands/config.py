@@ -21,7 +21,7 @@ def config_command(manifest: tuple[str, ...], with_defaults: bool, origins: bool
         print_message(f"warning: {warning}")
     tree = dump_manifest(loaded, defaults=with_defaults)
     if origins:
-        from minikube.manifest.origins import find_origins
+        from minikube.manifest.layers.origins import find_origins
 
         found = find_origins(reading, tree)
         if as_json:

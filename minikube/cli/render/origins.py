@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from minikube.manifest.origins import Origin, VariableOrigin
+from minikube.manifest.layers.origins import Origin, VariableOrigin
 from minikube.text import printable
 
 WIDEST_PLACE = 34

@@ -9,8 +9,8 @@ import pytest
 from minikube.cli.app import run
 from minikube.cli.render.origins import origin_lines
 from minikube.manifest.dump import dump_manifest
+from minikube.manifest.layers.origins import Origin, find_origins
 from minikube.manifest.load import read_manifest
-from minikube.manifest.origins import Origin, find_origins
 from minikube.project_dir import files_at
 
 BASE = """\
