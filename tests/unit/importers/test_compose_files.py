@@ -26,6 +26,7 @@ COUNTS = {
     "extends": (28, 0, 0),
     "health_conditions": (37, 4, 0),
     "include": (19, 0, 2),
+    "listed_files": (9, 0, 0),
     "names": (15, 6, 0),
     "old_version": (15, 0, 2),
     "one_network": (12, 0, 4),
