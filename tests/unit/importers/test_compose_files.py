@@ -24,7 +24,7 @@ COUNTS = {
     "engine_options": (24, 0, 5),
     "env_files": (9, 3, 0),
     "extends": (28, 0, 0),
-    "health_conditions": (37, 4, 0),
+    "health_conditions": (43, 4, 0),
     "include": (19, 0, 2),
     "listed_files": (9, 0, 0),
     "names": (15, 6, 0),
@@ -35,6 +35,7 @@ COUNTS = {
     "profiles": (7, 0, 0),
     "resources": (30, 3, 6),
     "reverse_proxy": (15, 2, 0),
+    "search_cluster": (38, 1, 0),
     "search_and_queue": (36, 2, 0),
     "secrets_and_configs": (9, 0, 7),
     "several_networks": (20, 2, 8),
@@ -43,6 +44,7 @@ COUNTS = {
     "volumes": (39, 3, 6),
     "watched": (11, 0, 3),
     "web_and_database": (24, 1, 0),
+    "workflow_stack": (99, 2, 0),
     "yaml_words": (15, 2, 0),
 }
 """By directory: how many lines were taken as they are, with a comment, or left out."""
