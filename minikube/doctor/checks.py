@@ -27,7 +27,7 @@ from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
 from minikube.project.instance_ports import listeners
 from minikube.project.run_lookup import find_run
-from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir
+from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, ManifestFiles, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
 
 REDIS_ADVICE = "install valkey or redis, or set redis.url"
@@ -37,14 +37,15 @@ MIN_SPACE_BYTES = 200 * 1024 * 1024
 MIN_PYTHON = (3, 11)
 
 
-def run_checks(path: Path) -> Iterator[Finding]:
-    """Run all checks and yield their findings. The manifest in `path` may be missing or invalid."""
+def run_checks(files: ManifestFiles) -> Iterator[Finding]:
+    """Run all checks and yield their findings. The manifest in `files` may be missing or invalid."""
     manifest: Manifest | None = None
+    path = files.first
     yield _python()
     try:
-        manifest = load_manifest(path)
+        manifest = load_manifest(files)
         count = len(manifest.services)
-        yield ok("manifest", f"{path}: good, {count} service{'' if count == 1 else 's'}")
+        yield ok("manifest", f"{files}: good, {count} service{'' if count == 1 else 's'}")
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding(

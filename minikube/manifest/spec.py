@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
+from minikube.project_dir import ManifestFiles
 
 SHELL_COMMAND = ("/bin/sh", "-ec")
 """The program that runs the lines of a key `shell`."""
@@ -308,11 +309,14 @@ class ServiceSpec(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """The content of a `supervisor.toml`."""
+    """The content of a `supervisor.toml`, and of the files that were merged into it."""
 
     name: str
     path: Path
     directory: Path
+    overrides: tuple[Path, ...] = ()
+    finds_override: bool = False
+    """Whether `supervisor.override.toml` is looked for: see `ManifestFiles`."""
     registry: RegistrySettings = RegistrySettings()
     control: ControlSettings = ControlSettings()
     redis: RedisSettings = RedisSettings()
@@ -321,3 +325,8 @@ class Manifest(Struct, frozen=True):
     """In the order of the file."""
     warnings: tuple[str, ...] = ()
     """One line for each thing that is allowed but probably a mistake, such as a variable that is not set."""
+
+    @property
+    def files(self) -> ManifestFiles:
+        """The files that the manifest was read from."""
+        return ManifestFiles(self.path, self.overrides, self.finds_override)

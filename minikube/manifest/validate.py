@@ -13,13 +13,12 @@ from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
 from minikube.manifest.keys.containers import CONTAINER_KEYS
+from minikube.manifest.merge import RUN_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
+from minikube.manifest.tree.paths import split_path
 from minikube.manifest.values import is_exposed, is_loopback
 
 MAX_REPLICAS = 1_000
-
-RUN_KEYS = ("command", "shell", "image", "build")
-"""The keys of which a service needs one."""
 
 Services = Mapping[str, ServiceSpec]
 Settings = TypeVar("Settings", RegistrySettings, ControlSettings)
@@ -148,9 +147,12 @@ def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object
     made = [key for key in ("image", "build") if key in raw]
     commands = [key for key in ("command", "shell") if key in raw]
     if not commands and not made:
+        if reading.failed(f"{path}.extends"):
+            return  # the command was to be that of the extended service
         if any(reading.failed(f"{path}.{key}") and did_you_mean(key, RUN_KEYS) for key in raw):
             return  # a mistyped key: reported already
-        reading.fail(path, "expected command or shell (a process) or image/build (a container), got none of them")
+        text = "expected command or shell (a process) or image/build (a container), got none of them"
+        reading.fail(path, text + _describe_lone_override(reading, path))
     elif len(commands) == 2:
         reading.fail(path, "expected either command or shell, got both")
     if "shell" in raw and raw.get("entrypoint"):
@@ -161,6 +163,18 @@ def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object
         if key in raw:
             hint = " (did you mean command?)" if key == "entrypoint" else ""
             reading.fail(f"{path}.{key}", f"expected image or build beside it, a process has no such thing{hint}")
+
+
+def _describe_lone_override(reading: ManifestReading, path: str) -> str:
+    """Return a text for a service that a later file has and no earlier one; empty for others."""
+    service = reading.tree.find(split_path(path))[0]
+    if not service.source.index:
+        return ""
+    services = reading.tree.child("services")
+    earlier = (
+        [name for name, node in services.value.items() if node.source.index < service.source.index] if services else []
+    )
+    return f": no file before this one has the service {service.name}{did_you_mean(str(service.name), earlier)}"
 
 
 def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
@@ -241,6 +255,13 @@ def _check_dependencies(
 ) -> None:
     for needed, condition in service.depends_on.items():
         path = f"services.{service.name}.depends_on.{needed}"
+        if needed in reading.bases:
+            reading.fail(
+                path,
+                "expected a service of this manifest, got one that is only extended"
+                f" — give {needed} a command, or depend on a service that extends it",
+            )
+            continue
         if needed not in names:
             reading.fail(
                 path,

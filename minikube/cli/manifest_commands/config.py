@@ -2,7 +2,7 @@
 
 import click
 
-from minikube.cli.common import manifest_path, print_json, print_message
+from minikube.cli.common import manifest_files, print_json, print_message
 from minikube.cli.options import json_option, manifest_argument
 
 
@@ -10,12 +10,12 @@ from minikube.cli.options import json_option, manifest_argument
 @click.option("--all", "with_defaults", is_flag=True, help="Print keys that have their default value, too.")
 @manifest_argument
 @json_option
-def config_command(manifest: str | None, with_defaults: bool, as_json: bool) -> None:
+def config_command(manifest: tuple[str, ...], with_defaults: bool, as_json: bool) -> None:
     """Print the manifest with variables filled in, short forms written out and secrets masked."""
     from minikube.manifest import load_manifest
     from minikube.manifest.dump import dump_manifest
 
-    loaded = load_manifest(manifest_path(manifest))
+    loaded = load_manifest(manifest_files(manifest))
     for warning in loaded.warnings:
         print_message(f"warning: {warning}")
     tree = dump_manifest(loaded, defaults=with_defaults)

@@ -1,5 +1,6 @@
 """The service that is being written, and what the readers of its keys share: texts with their variables, notes, paths."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -125,7 +126,7 @@ class ServiceDraft:
         text = self.text(node, key)
         if text is None:
             return None
-        if "${" in text:
+        if re.fullmatch(r"\$\{.*\}", text):
             return text
         if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
             return int(text)
@@ -140,11 +141,11 @@ class ServiceDraft:
             self.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
         return {}
 
-    def file_path(self, text: str, span: Span) -> str:
-        """Return a path of the Compose file as the manifest has it."""
+    def file_path(self, text: str, span: Span, key: str, *path: str | int) -> str:
+        """Return a path of the Compose file as the manifest has it. A note stands at the manifest's key `path`."""
         destination = self.project.destination
         if destination.moves and text.startswith("$"):
-            self.inexact(span, "path", "begins with a variable, whose value is read from the manifest's directory")
+            self.inexact(span, key, "a relative path in the variable is one from the manifest's directory here", *path)
         return destination.path(text, base=self.project.directory_of(span))
 
     def add_engine_args(self, span: Span, key: str, *words: str, note: str = "") -> None:

@@ -329,7 +329,7 @@ def read_develop(draft: ServiceDraft, entry: Entry) -> None:
             continue
         if not (text := draft.text(path, "develop.watch.path", "watch")):
             continue
-        watched = draft.file_path(text, rule.span).removeprefix("./").rstrip("/")
+        watched = draft.file_path(text, rule.span, "develop.watch", "watch").removeprefix("./").rstrip("/")
         if not watched or watched in (".", "..") or set(watched) & set("\\[]!*?"):
             draft.refuse(rule.span, "develop.watch.path", "cannot be watched — name files or directories in watch")
             continue

@@ -62,7 +62,8 @@ READERS: Mapping[str, KeyReader] = {
     **{key: partial(engine.read_flag, key=key) for key in engine.FLAGS},
     **{key: partial(engine.read_list, key=key) for key in engine.LISTS},
     **{key: partial(engine.read_pairs, key=key) for key in engine.PAIRS},
-    **{key: partial(engine.read_terminal, key=key) for key in ("stdin_open", "tty")},
+    "stdin_open": engine.read_stdin_open,
+    "tty": engine.read_tty,
 }
 """By the key of a Compose service the function that reads it, in the order in which they are called."""
 
@@ -70,7 +71,7 @@ READERS: Mapping[str, KeyReader] = {
 def read(found: Found, destination: Destination) -> Imported:
     """Read a Compose file with all that belongs to it. Raises UsageError where there is nothing to import."""
     notes = Notes()
-    project = ComposeProject(found.path, destination, notes)
+    project = ComposeProject(found, destination, notes)
     model = project.load()
     names = _names(model)
     services: dict[str, dict[str, Any]] = {}
@@ -92,6 +93,11 @@ def read(found: Found, destination: Destination) -> Imported:
         text = "variables are read from .env beside the manifest — copy it there"
         notes.inexact(Span(main.name, 0, 0), ".env", (), text)
     name = _project_name(model, notes)
+    if re.fullmatch(NAME_PATTERN, project.dotenv.get("COMPOSE_PROJECT_NAME", "")):
+        name = project.dotenv["COMPOSE_PROJECT_NAME"]
+    if project.dotenv.get("COMPOSE_PROFILES"):
+        text = "COMPOSE_PROFILES does not choose profiles — `up --profile NAME` or MINIKUBE_PROFILES does"
+        notes.inexact(Span(main.name, 0, 0), ".env", (), text)
     if not name and destination.moves:
         name = default_name(destination.source_dir)
     return Imported("Compose", tuple(project.sources.values()), services, name, notes=notes.in_order())
