@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.errors import UsageError
-from minikube.importers.compose.merge import merge_tables, normalize_service
+from minikube.importers.compose.files.merge import merge_tables, normalize_service
 from minikube.importers.detect import Found
 from minikube.importers.result import Notes, SourceFile, Span
 from minikube.importers.source import Destination, read_source, source_error, source_file
