@@ -72,7 +72,10 @@ def _mode_of(source: Path, imported: Imported) -> int:
 
 
 def _write_new(path: Path, text: str, mode: int) -> None:
-    """Write a new file with the permissions `mode`, less those of the umask. Raises MinikubeError where there is one; a file that could not be written whole is removed."""
+    """Write a new file with the permissions `mode`, less those of the umask.
+
+    Raises MinikubeError where there is one; a file that could not be written whole is removed.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError:
