@@ -13,7 +13,7 @@ from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
 from minikube.manifest.keys.containers import CONTAINER_KEYS
-from minikube.manifest.merge import RUN_KEYS
+from minikube.manifest.layers.merge import RUN_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.paths import split_path
 from minikube.manifest.values import is_exposed, is_loopback

@@ -29,6 +29,6 @@ def dashboard_command(manifest: tuple[str, ...]) -> int:
         client.status()
     from minikube.cli.lifecycle.dashboard_process import DashboardProcess
 
-    dashboard = DashboardProcess(endpoint, path, owner=False, on_fork=lambda: None)
+    dashboard = DashboardProcess(endpoint, path)
     with dashboard.end_on_signals():
         return INTERRUPTED if dashboard.run() == "interrupt" else 0

@@ -49,6 +49,7 @@ class UpOptions:
     watch: bool
     exit_with: str
     """A service, or empty."""
+    abort_on_failure: bool
 
     def wants_dashboard(self) -> bool:
         """Return whether to show the dashboard: stdout is a terminal that can show it, and no option asks for another output."""
@@ -80,6 +81,11 @@ class UpOptions:
 @click.option(
     "--exit-with", metavar="SERVICE", default="", help="Stop everything when SERVICE ends, and exit with its exit code."
 )
+@click.option(
+    "--abort-on-failure",
+    is_flag=True,
+    help="Stop everything when a service fails for good, and exit with its exit code.",
+)
 @pass_options(UpOptions)
 def up_command(options: UpOptions) -> int:
     """Start the services of MANIFEST, or only the named services and what they depend on.
@@ -95,7 +101,16 @@ def up_command(options: UpOptions) -> int:
     _refuse_second_run(files)
     manifest = load_manifest(files)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
-    launch_options = LaunchOptions(options.detach, names, profiles, options.watch, options.exit_with)
+    dashboard = options.wants_dashboard()
+    launch_options = LaunchOptions(
+        options.detach,
+        names,
+        profiles,
+        options.watch,
+        options.exit_with,
+        options.abort_on_failure,
+        prints_events=not (dashboard or options.detach),
+    )
     services = services_to_start(manifest, launch_options)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
@@ -104,7 +119,6 @@ def up_command(options: UpOptions) -> int:
 
     session = UpSession(launch(manifest.files, launch_options), manifest.files, options.exit_with)
     with session.stop_on_signals():
-        dashboard = options.wants_dashboard()
         if dashboard:
             # Imported while the supervisor starts: on a second core that costs no time.
             import tui.run  # noqa: F401
@@ -126,7 +140,9 @@ def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[Mani
     """
     is_path = words[:1] and ("/" in words[0] or "." in words[0])  # the name of a service has neither
     if words and words[0] in PROCFILES and os.path.isfile(words[0]):
-        raise UsageError(f"{words[0]}: a manifest is TOML, not a Procfile — `minikube init` writes a first one")
+        raise UsageError(
+            f"{words[0]}: a manifest is TOML, not a Procfile — `minikube import {words[0]}` writes one from it"
+        )
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 

@@ -526,7 +526,10 @@ class InstanceController:
     def _set_state(self, state: InstanceState) -> None:
         if state.process_state is not self.state.process_state:
             self.state_since = steady_time()
+        has_ended = state.process_state.is_final and not self.state.process_state.is_final
         self.state = state
+        if has_ended and not self.desired.expects_end:
+            self._collaborators.on_end(self.spec, self.name, state)
         self.publish()
 
     def publish(self) -> None:

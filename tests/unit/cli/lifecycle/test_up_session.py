@@ -92,7 +92,7 @@ def test_a_supervisor_that_was_killed_is_never_said_to_have_stopped() -> None:
         session.wait_stopped()
 
 
-@pytest.mark.parametrize("ended", [None, {"service": "tests", "how": "exit 0", "code": 0}])
+@pytest.mark.parametrize("ended", [None, {"why": "tests ended: exit 0", "code": 0}])
 def test_a_supervisor_that_was_killed_is_a_failure_also_where_its_engine_still_has_containers(
     ended: dict[str, Any] | None, tmp_path: Path
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_stop_while_waiting_is_no_failure(
 
 def test_the_exit_code_is_that_of_the_service_of_exit_with(capsys: pytest.CaptureFixture[str]) -> None:
     handle = FakeHandle({}, [3])
-    handle.ended = {"service": "tests", "how": "exit 3", "code": 3}
+    handle.ended = {"why": "tests ended: exit 3", "code": 3}
     assert make_session(handle).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
     session = UpSession(
