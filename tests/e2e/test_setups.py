@@ -211,8 +211,9 @@ def check_mixed_web(setup: Setup) -> None:
 
 def check_mixed_db(setup: Setup) -> None:
     setup.page("web", "/redis?queue:6379 LPUSH jobs job-1", "WEB_PORT")
-    eventually(lambda: "job-1=" in setup.page("web", "/get?http://db:5432/all"))
-    assert setup.page("db", "/all") == setup.page("web", "/get?http://db:5432/all")
+    database = f"http://db:{setup.ports['DB_PORT']}"
+    eventually(lambda: "job-1=" in setup.page("web", f"/get?{database}/all"))
+    assert setup.page("db", "/all") == setup.page("web", f"/get?{database}/all")
 
 
 WEB_PROCESS = f"""
@@ -222,9 +223,9 @@ env = {{ DATABASE_URL = "http://localhost:${{DB_PORT}}" }}
 """
 DB_PROCESS = f"""
 [services.db]
-command = ["${{MINIKUBE_PYTHON}}", "{PART}", "db"]
+command = ["${{MINIKUBE_PYTHON}}", "{PART}", "db", "${{PORT}}"]
 env = {{ DB_FILE = "db.sqlite" }}
-port = 5432
+port = "${{DB_PORT}}"
 """
 
 QUEUE = ("queue:6379",)
@@ -252,23 +253,23 @@ CASES = {
     "mixed-web": Case(check_mixed_web, override=WEB_PROCESS),
     "mixed-db": Case(check_mixed_db, QUEUE, override=DB_PROCESS),
 }
-WITH_PODMAN = ("web-db-cache", "entrypoint", "udp", "mixed-db")
+WITH_PODMAN = ("web-db-cache", "udp", "mixed-db")
 
 
-def start(name: str, directory: Path, engine: str, images: dict[str, str]) -> Setup:
-    setup = Setup(name, directory, engine, images, CASES[name].override)
-    setup.run("up", "-d", "--wait", "--timeout", "90s", *CASES[name].up)
+def start(setup: Setup) -> Setup:
+    setup.run("up", "-d", "--wait", "--timeout", "90s", *CASES[setup.name].up)
     return setup
 
 
 def check(setup: Setup) -> None:
     """Check a set-up that runs, and stop it."""
-    case = CASES[setup.directory.name]
-    with setup:
+    case = CASES[setup.name]
+    try:
         setup.check_names(case.inside)
         case.check(setup)
         setup.down()
-    setup.remove_volumes()
+    finally:
+        setup.end()
 
 
 @pytest.fixture(scope="module")
@@ -307,13 +308,12 @@ def setups(
 ) -> Iterator[dict[str, Future[Setup]]]:
     """The set-ups in Docker, each started while the ones before are tested."""
     directory = tmp_path_factory.mktemp("setups")
+    made = [Setup(name, directory, "docker", docker_images, case.override) for name, case in CASES.items()]
     with ThreadPoolExecutor(AHEAD) as pool:
-        started = {name: pool.submit(start, name, directory, "docker", docker_images) for name in CASES}
-        yield started
+        yield {setup.name: pool.submit(start, setup) for setup in made}
         pool.shutdown(cancel_futures=True)
-    for future in started.values():
-        if not future.cancelled() and future.exception() is None:
-            future.result().__exit__(None, None, None)
+    for setup in made:
+        setup.end()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -323,4 +323,8 @@ def test_a_compose_project_runs(name: str, setups: dict[str, Future[Setup]]) -> 
 
 @pytest.mark.parametrize("name", WITH_PODMAN)
 def test_a_compose_project_runs_with_podman(name: str, podman_images: dict[str, str], tmp_path: Path) -> None:
-    check(start(name, tmp_path, "podman", podman_images))
+    setup = Setup(name, tmp_path, "podman", podman_images, CASES[name].override)
+    try:
+        check(start(setup))
+    finally:
+        setup.end()

@@ -31,6 +31,7 @@ class Setup(Small):
     """
 
     def __init__(self, name: str, directory: Path, engine: str, images: Mapping[str, str], override: str = "") -> None:
+        self.name = name
         self.directory = directory / name
         shutil.copytree(FILES / name, self.directory)
         self.path = self.directory / "supervisor.toml"
@@ -67,10 +68,14 @@ class Setup(Small):
         assert found is not None, f"{service} does not run"
         return found
 
-    def containers(self) -> list[str]:
-        """Return the ids of this project's containers, running or not."""
-        mark = project_mark(self.directory / ".minikube")
-        return self.ask_engine("ps", "--all", "--quiet", "--filter", f"label=mini-kube-discovery.mark={mark}").split()
+    @property
+    def label(self) -> str:
+        """The label of all that belongs to this project at the engine, as a filter."""
+        return f"label=mini-kube-discovery.mark={project_mark(self.directory / '.minikube')}"
+
+    def containers(self, *which: str) -> list[str]:
+        """Return the ids of this project's containers, all or those that run (`--filter status=running`)."""
+        return self.ask_engine("ps", *(which or ("--all",)), "--quiet", "--filter", self.label).split()
 
     def check_names(self, further: Iterable[str] = ()) -> None:
         """Assert that all running services are reached by name from every container, and at their ports from this machine.
@@ -93,9 +98,8 @@ class Setup(Small):
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
         own = subprocess.run([PART, "reach-all", *outside], capture_output=True, text=True, timeout=60)
         assert own.returncode == 0, f"from this machine: {own.stderr}"
-        for container in self.containers():
-            if self.ask_engine("inspect", "--format", "{{.State.Running}}", container) == "true":
-                self.ask_engine("exec", container, "part", "reach-all", *sorted(inside))
+        for container in self.containers("--filter", "status=running"):
+            self.ask_engine("exec", container, "part", "reach-all", *sorted(inside))
 
     def down(self) -> None:
         """Stop the project. Assert that no container, no network and no anonymous volume is left."""
@@ -103,15 +107,15 @@ class Setup(Small):
         volumes = set(self.ask_engine("inspect", "--format", MOUNT_FORM, *containers).split()) if containers else set()
         self.run("down")
         assert self.containers() == []
-        mark = project_mark(self.directory / ".minikube")
-        label = f"label=mini-kube-discovery.mark={mark}"
-        assert self.ask_engine("network", "ls", "--quiet", "--filter", label) == ""
+        assert self.ask_engine("network", "ls", "--quiet", "--filter", self.label) == ""
         left = volumes & set(self.ask_engine("volume", "ls", "--quiet").split())
         assert all(name.startswith("minikube-") for name in left), "named volumes only"
 
-    def remove_volumes(self) -> None:
-        """Remove the named volumes, which a project leaves on purpose."""
+    def end(self) -> None:
+        """Stop what still runs, if anything, and remove the named volumes, which a project leaves on purpose."""
+        if (self.directory / ".minikube" / "supervisor.json").exists():
+            self.command("down", "--now")
         mark = project_mark(self.directory / ".minikube")
-        names = self.ask_engine("volume", "ls", "--quiet").split()
-        if mine := [name for name in names if name.startswith("minikube-") and f"-{mark[:8]}-" in name]:
-            self.ask_engine("volume", "rm", *mine)
+        names = self.ask_engine("volume", "ls", "--quiet", "--filter", f"name=-{mark[:8]}-").split()
+        if names:
+            self.ask_engine("volume", "rm", *names)
