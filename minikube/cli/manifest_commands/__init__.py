@@ -7,6 +7,7 @@
     graph               draw the dependencies; with states, where the project is running
     build               build container images; `up --build` uses it
     export              write files for Compose or Kubernetes
+    import_             write a manifest from another tool's file
     doctor              check this machine
     completion_script   print the completion script of a shell
     version             print the version

@@ -1,0 +1,81 @@
+"""Reading source files: their text, the lines that say something, and paths from the manifest's directory."""
+
+import os
+import re
+from codecs import BOM_UTF8
+from pathlib import Path
+
+from msgspec import Struct
+
+from minikube.errors import UsageError
+from minikube.importers.result import SourceFile
+from minikube.text import printable
+
+MAX_BYTES = 1024 * 1024
+
+
+class Destination(Struct, frozen=True):
+    """Where the source is and where the manifest will be: relative paths of the one are rewritten for the other."""
+
+    source_dir: Path
+    """Absolute."""
+    output_dir: Path
+    """Absolute."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the manifest will be in another directory than the source."""
+        return self.source_dir != self.output_dir
+
+    def path(self, text: str, *, base: Path | None = None) -> str:
+        """Return a path of the source as the manifest has it. `base` is the directory that it is relative to.
+
+        Absolute paths, `~` and paths that begin with a variable stay. A relative one begins with `./` or `../` where the source's
+        does, or where it is rewritten.
+        """
+        base = self.source_dir if base is None else base
+        if base == self.output_dir or text.startswith(("/", "~", "$")):
+            return text
+        relative = os.path.relpath(base / text, self.output_dir)
+        return relative if relative.split(os.sep)[0] in (".", "..") else f"./{relative}"
+
+    def shown(self, path: Path) -> str:
+        """Return the name of a source file as notes show it."""
+        relative = os.path.relpath(path, self.source_dir)
+        return relative if not relative.startswith(f"..{os.sep}..") else str(path)
+
+
+def source_error(file: str | Path, message: str, line: int = 0, column: int = 0) -> UsageError:
+    """Return the error of a file that cannot be imported, in one line: `compose.yaml:3:5: …`."""
+    place = ":".join([str(file), *(str(number) for number in (line, column) if number)])
+    return UsageError(printable(f"{place}: {' '.join(message.split())}"))
+
+
+def read_source(path: Path) -> str:
+    """Return the text of a source file; a byte order mark is dropped, line ends become `\\n`.
+
+    Raises UsageError where it is missing, cannot be read, is larger than 1M or no UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise source_error(path, "no such file") from None
+    except OSError as error:
+        raise source_error(path, f"cannot be read ({(error.strerror or 'unreadable').lower()})") from None
+    if len(raw) > MAX_BYTES:
+        raise source_error(path, "expected at most 1M, got more")
+    raw = raw.removeprefix(BOM_UTF8)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        hint = " — save it as UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise source_error(path, f"expected UTF-8, got the byte 0x{raw[error.start]:02x}{hint}", line) from None
+    return re.sub(r"\r\n?", "\n", text)
+
+
+def source_file(name: str, text: str, comments: str = "#") -> SourceFile:
+    """Return what is remembered of a source file. `comments` are the characters with which a comment begins; "": none."""
+    lines = enumerate((line.strip() for line in text.split("\n")), 1)
+    return SourceFile(name, frozenset(number for number, line in lines if line and line[0] not in comments))
