@@ -11,7 +11,12 @@ from minikube.importers.source import Destination
 
 Reader = Callable[[Found, Destination], Imported]
 
-MODULES: dict[Format, str] = {}
+MODULES: dict[Format, str] = {
+    "procfile": "minikube.importers.procfile",
+    "process_compose": "minikube.importers.process_compose",
+    "supervisord": "minikube.importers.supervisord",
+    "pm2": "minikube.importers.pm2",
+}
 """By format the module whose `read` is the reader."""
 
 
