@@ -21,7 +21,7 @@ from minikube.export.workloads import (
     variable_name,
 )
 from minikube.export.yaml_documents import Document, Tree
-from minikube.manifest import HealthSpec, VolumeSpec
+from minikube.manifest import EnvFile, HealthSpec, VolumeSpec
 
 DEPENDENCY_CONDITIONS = {
     "started": "service_started",
@@ -70,7 +70,10 @@ def compose_documents(plan: ExportPlan) -> list[Document]:
         services[name] = _service(plan, workload)
     tree: Tree = {"name": plan.manifest.name, "services": services, "networks": {"default": {}}}
     named = [
-        volume.source for workload in plan.workloads.values() for volume in workload.spec.volumes if not volume.is_path
+        volume.source
+        for workload in plan.workloads.values()
+        for volume in workload.spec.volumes
+        if volume.source and not volume.is_path
     ]
     volumes = [*([f"{plan.redis}-data"] if plan.redis else []), *dict.fromkeys(named)]
     if volumes:
@@ -182,12 +185,17 @@ def _host_path(plan: ExportPlan, path: Path) -> str:
     return relative if relative.split(os.sep)[0] in (".", "..") else f"./{relative}"
 
 
+def _env_file(plan: ExportPlan, file: EnvFile) -> str | Tree:
+    path = _host_path(plan, file.path)
+    return path if file.required else {"path": path, "required": False}
+
+
 def _service(plan: ExportPlan, workload: Workload) -> Tree:
     """Return the Compose service of a workload."""
     spec = workload.spec
     tree = _image(plan, workload) | _process(workload)
     if spec.env_file:
-        tree["env_file"] = [_host_path(plan, path) for path in spec.env_file]
+        tree["env_file"] = [_env_file(plan, file) for file in spec.env_file]
     tree["environment"] = _environment(plan, workload)
     tree["secrets"] = [CERT]
     tree |= _depends_on(plan, workload)
@@ -265,9 +273,13 @@ def _add_notes(plan: ExportPlan, workload: Workload) -> None:
 
 
 def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
-    """Return a volume of the manifest as Compose writes it: `source:target`, with `:ro` where it is read only."""
+    """Return a volume of the manifest as Compose writes it: `source:target:options`."""
+    options = ",".join((*(("ro",) if volume.read_only else ()), *volume.options))
+    target = _escape_dollars(volume.target) + (f":{options}" if options else "")
+    if not volume.source:
+        return target
     source = _host_path(plan, Path(volume.source)) if volume.is_path else volume.source
-    return f"{_escape_dollars(source)}:{_escape_dollars(volume.target)}{':ro' if volume.read_only else ''}"
+    return f"{_escape_dollars(source)}:{target}"
 
 
 def _replace_instance_id(text: str, name: str) -> str:

@@ -172,6 +172,9 @@ def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
     pod["volumes"] = [CERT_VOLUME] + [
         {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in _volume_names(spec)
     ]
+    pod["volumes"] += [
+        {"name": _volume_name(volume.target), "emptyDir": {}} for volume in spec.volumes if not volume.source
+    ]
     return {"metadata": head, "spec": pod}
 
 
@@ -212,7 +215,7 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
         tree["resources"] = resources
     tree["securityContext"] = {"allowPrivilegeEscalation": False}
     tree["volumeMounts"] = [CERT_MOUNT] + [
-        {"name": _volume_name(volume.source), "mountPath": volume.target}
+        {"name": _volume_name(volume.source or volume.target), "mountPath": volume.target}
         | ({"readOnly": True} if volume.read_only else {})
         for volume in spec.volumes
         if not volume.is_path
@@ -327,7 +330,8 @@ def _annotation_key(name: str) -> str:
 
 def _volume_names(spec: ServiceSpec) -> list[str]:
     """Return the names of a service's named volumes without duplicates."""
-    return list(dict.fromkeys(_volume_name(volume.source) for volume in spec.volumes if not volume.is_path))
+    named = (volume.source for volume in spec.volumes if volume.source and not volume.is_path)
+    return list(dict.fromkeys(map(_volume_name, named)))
 
 
 def _volume_name(source: str) -> str:

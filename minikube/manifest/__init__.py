@@ -4,11 +4,10 @@
     load         from the file to a `Manifest`: all problems of a manifest in one error
     parser       every key of a manifest and what its value becomes
     shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
-    keys/        commands, containers and limits: keys that need code of their own
+    keys/        commands, containers, environment, limits and ports: keys that need code of their own
     validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
     values       strings with a form of their own: addresses, signals, schedules, masks
-    interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`)
-    env_file     `.env` files
+    variables/   `${VAR}` in strings, `.env` files, the environment of a service from all its sources
     diagnostics  key paths, problems, warnings, "did you mean"
     locate       the line of a key in the file
     hints        words of other tools, for "did you mean"
@@ -18,7 +17,6 @@
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
 """
 
-from minikube.manifest.interpolate import fill_instance_variables, template_text
 from minikube.manifest.load import load_manifest, schema_json
 from minikube.manifest.masking import shown_command
 from minikube.manifest.spec import (
@@ -26,10 +24,12 @@ from minikube.manifest.spec import (
     Condition,
     ContainerSettings,
     ControlSettings,
+    EnvFile,
     HealthSpec,
     HostPort,
     LogSpec,
     Manifest,
+    PortSpec,
     RedisSettings,
     RegistrySettings,
     RestartSpec,
@@ -39,16 +39,19 @@ from minikube.manifest.spec import (
     VolumeSpec,
 )
 from minikube.manifest.values import has_ipv4_loopback, is_loopback, parse_host_port, parse_signal
+from minikube.manifest.variables.interpolate import fill_instance_variables, port_variable, template_text
 
 __all__ = [
     "BuildSpec",
     "Condition",
     "ContainerSettings",
     "ControlSettings",
+    "EnvFile",
     "HealthSpec",
     "HostPort",
     "LogSpec",
     "Manifest",
+    "PortSpec",
     "RedisSettings",
     "RegistrySettings",
     "RestartSpec",
@@ -62,6 +65,7 @@ __all__ = [
     "load_manifest",
     "parse_host_port",
     "parse_signal",
+    "port_variable",
     "schema_json",
     "shown_command",
     "template_text",

@@ -8,8 +8,8 @@ from typing import Never
 
 from msgspec import Struct
 
-from minikube.manifest.interpolate import interpolate
 from minikube.manifest.locate import find_line, key_lines
+from minikube.manifest.variables.interpolate import interpolate
 from minikube.text import mask_url, printable
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -71,15 +71,17 @@ class KeyPath(Struct, frozen=True):
     reading: ManifestReading
     path: str = ""
     secret: bool = False
+    ports: frozenset[str] = frozenset()
+    """The variables of the named ports of the service that is being read."""
 
     def key(self, name: str) -> "KeyPath":
         """Return the path of the key `name` of the table at this path."""
         part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
-        return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret)
+        return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret, self.ports)
 
     def item(self, index: int) -> "KeyPath":
         """Return the path of item `index` of the list at this path."""
-        return KeyPath(self.reading, f"{self.path}[{index}]", self.secret)
+        return KeyPath(self.reading, f"{self.path}[{index}]", self.secret, self.ports)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
         """Record a problem at this key and return None, so that a caller can `return key.fail(…)`."""
@@ -98,7 +100,14 @@ class KeyPath(Struct, frozen=True):
         if "\0" in value:
             return self.fail("expected no NUL character")
         try:
-            return interpolate(value, self.reading.variables, later=later, keep_unset=keep_unset, warn=self._warn_unset)
+            return interpolate(
+                value,
+                self.reading.variables,
+                later=later,
+                ports=self.ports,
+                keep_unset=keep_unset,
+                warn=self._warn_unset,
+            )
         except ValueError as error:
             return self.fail(str(error))
 

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from minikube.manifest.interpolate import escape_dollars
 from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.masking import masked_words
-from minikube.manifest.spec import HealthSpec, HostPort, Manifest, ServiceSpec, VolumeSpec
+from minikube.manifest.spec import EnvFile, HealthSpec, HostPort, Manifest, PortSpec, ServiceSpec, VolumeSpec
+from minikube.manifest.variables.interpolate import escape_dollars
 from minikube.text import MASK, looks_secret, mask_env, mask_url
 
-TEMPLATES = frozenset({"command", "shell", "env", "http"})
+TEMPLATES = frozenset({"command", "shell", "entrypoint", "env", "http"})
 """Keys whose strings are templates, as in the manifest; in all others a dollar is a dollar."""
 
 COMMANDS = frozenset({"command", "shell", "entrypoint"})
@@ -27,7 +27,19 @@ ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command", "shell")
 KEPT = ("image", "build")
 HIDDEN = frozenset(
-    {"chosen", "name", "path", "directory", "warnings", "auto_port", "port_range", "file_env", "kind", "workdir"}
+    {
+        "chosen",
+        "name",
+        "path",
+        "directory",
+        "warnings",
+        "auto_port",
+        "port_range",
+        "file_env",
+        "kind",
+        "workdir",
+        "optional_dependencies",
+    }
 )
 """Fields that are no keys of a manifest, or are written by code below."""
 
@@ -62,6 +74,8 @@ def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]
         keys["umask"] = f"{spec.umask:03o}"
     if not spec.command:
         keys.pop("command", None)
+    for name in spec.optional_dependencies:
+        keys["depends_on"][name] = {"condition": spec.depends_on[name], "required": False}
     if spec.runtime == "container":
         keys |= {"runtime": "container", "cwd": spec.workdir}
     else:
@@ -72,7 +86,23 @@ def dump_service(spec: ServiceSpec, *, defaults: bool = False) -> dict[str, Any]
 
 
 def _volume(volume: VolumeSpec) -> str:
-    return f"{volume.source}:{volume.target}" + (":ro" if volume.read_only else "")
+    options = (*(("ro",) if volume.read_only else ()), *volume.options)
+    source = f"{volume.source}:" if volume.source else ""
+    return f"{source}{volume.target}" + (f":{','.join(options)}" if options else "")
+
+
+def _port(port: PortSpec) -> int | str | dict[str, Any]:
+    """Return a port of `ports`: short where its port is all that it says."""
+    first, last = port.bounds
+    published: int | str = port.port or (f"{first}-{last}" if first else "auto")
+    others = {"container_port": port.container_port} if port.container_port else {}
+    protocol = {"protocol": port.protocol} if port.protocol != "tcp" else {}
+    return {"port": published, **others, **protocol} if others or protocol else published
+
+
+def _env_file(file: EnvFile) -> str | dict[str, Any]:
+    path = escape_dollars(str(file.path))
+    return path if file.required else {"path": path, "required": False}
 
 
 def _table(struct: Struct, defaults: bool) -> dict[str, Any]:
@@ -104,6 +134,10 @@ def _health(health: HealthSpec, found: dict[str, Any]) -> dict[str, Any]:
 
 def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
     match value:
+        case EnvFile():
+            return _env_file(value)
+        case PortSpec():
+            return _port(value)
         case VolumeSpec():
             return _string(name, _volume(value))
         case Struct() if not isinstance(value, HostPort):
@@ -112,6 +146,8 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
             return _string(name, str(value))
         case str():
             return MASK if value and looks_secret(name) else _string(name, mask_url(value))
+        case dict() if name == "ports":
+            return {key: _port(port) for key, port in value.items()}
         case dict() if name in ("env", "args"):
             return {key: _string(name, text) for key, text in mask_env(value).items()}
         case dict() if name == "limits":

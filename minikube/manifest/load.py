@@ -15,15 +15,13 @@ from minikube.defaults import DEFAULT_FILE, REDIS_ENV, is_inside_instance
 from minikube.errors import ManifestError
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
-from minikube.manifest.env_file import ENCODING, parse_env_file
 from minikube.manifest.hints import OTHER_FORMATS
-from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings
+from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
+from minikube.manifest.variables.env_file import ENCODING, parse_env_file
+from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
 from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024
-
-APPLICATION_VARIABLES = ("PORT", "HOST")
-"""Variables that are not taken from `.env`: there they mean the application's, not where an instance listens."""
 
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
@@ -42,7 +40,7 @@ def load_manifest(path: Path, environ: Mapping[str, str] | None = None) -> Manif
     directory = path.absolute().parent
     ignored: list[int] = []
     dotenv, problem = _read_dotenv(directory / ".env", environ, ignored)
-    variables = {name: value for name, value in dotenv.items() if name not in APPLICATION_VARIABLES}
+    variables = {name: value for name, value in dotenv.items() if name not in LISTEN_VARIABLES}
     inside = is_inside_instance(environ)
     variables |= {name: value for name, value in environ.items() if not (inside and name == REDIS_ENV)}
     variables["MINIKUBE_PYTHON"] = sys.executable
@@ -70,6 +68,11 @@ def build_manifest(raw: dict[str, Any], reading: ManifestReading, path: Path) ->
     raw_services = raw.get("services")
     # Valid services are validated further although other services have problems.
     services = keys.pop("services", None) or _readable(raw_services, reading)
+    files, file_env = keys.pop("env_file", ((), {}))
+    shared = SharedEnvironment(keys.pop("env", {}), files, file_env)
+    redis = reading.variables[REDIS_VARIABLE] if REDIS_VARIABLE in reading.dotenv else None
+    services = {name: complete_environment(service, shared, redis) for name, service in services.items()}
+    services = _without_missing_dependencies(reading, raw_services, services)
     if isinstance(raw_services, dict):
         validate.check(reading, raw_services, services)
     registry, control = validate.free_default_ports(
@@ -91,6 +94,26 @@ def _readable(raw: object, reading: ManifestReading) -> dict[str, Any]:
         service = parser.SERVICE.read(value, KeyPath(quiet).key("services").key(name))
         if service is not None:
             found[name] = replace(service, name=name)  # the name may be the problem
+    return found
+
+
+def _without_missing_dependencies(
+    reading: ManifestReading, raw_services: object, services: dict[str, ServiceSpec]
+) -> dict[str, ServiceSpec]:
+    """Return the services without optional dependencies on services that the manifest does not have; warn about each."""
+    known = raw_services if isinstance(raw_services, dict) else {}
+    found = {}
+    for name, service in services.items():
+        missing = [needed for needed in service.optional_dependencies if needed not in known]
+        for needed in missing:
+            reading.warn(
+                f"services.{name}.depends_on.{needed}", "is no service of this manifest, and is not waited for"
+            )
+        if missing:
+            kept = {needed: condition for needed, condition in service.depends_on.items() if needed not in missing}
+            optional = tuple(needed for needed in service.optional_dependencies if needed not in missing)
+            service = replace(service, depends_on=kept, optional_dependencies=optional)
+        found[name] = service
     return found
 
 

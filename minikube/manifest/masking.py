@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from minikube.manifest.interpolate import template_text
 from minikube.manifest.spec import ServiceSpec
+from minikube.manifest.variables.interpolate import template_text
 from minikube.text import mask_words, secrets_in
 
 

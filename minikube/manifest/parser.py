@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from minikube.manifest import hints, spec
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.env_file import ENCODING, parse_env_file
-from minikube.manifest.interpolate import INSTANCE_VARIABLES, escape_dollars, fill_instance_variables
 from minikube.manifest.keys import containers
 from minikube.manifest.keys.commands import COMMAND, COMMAND_OR_NONE, SHELL
+from minikube.manifest.keys.environment import ENV, NUMBERS, env_file_shape
 from minikube.manifest.keys.limits import LIMITS
+from minikube.manifest.keys.ports import PORT, PORTS, port_fields
 from minikube.manifest.shapes import (
     DURATION,
     HOST_PORT,
@@ -25,6 +28,7 @@ from minikube.manifest.shapes import (
     SIZE,
     UMASK,
     WATCH,
+    Boolean,
     Choice,
     Converted,
     KnownKeys,
@@ -40,15 +44,18 @@ from minikube.manifest.shapes import (
 )
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
+from minikube.manifest.variables.interpolate import (
+    INSTANCE_VARIABLES,
+    fill_instance_variables,
+    port_variable,
+)
 from minikube.model import NAME_PATTERN
 from minikube.patterns import compile_pattern
 from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
-MAX_ENV_FILE_BYTES = 1024 * 1024
 
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
-ENV_NAME = r"^[^=\s]+$"
 
 _COUNT = Number(int, 0, 1_000_000)
 _POSITIVE = Number(int, 1, 1_000_000)
@@ -85,10 +92,6 @@ def _duration(*, zero: bool) -> Shape[float]:
     return Converted(DURATION, step)
 
 
-def _env_value(value: int | float, _: KeyPath) -> str:
-    return str(value)
-
-
 def redis_url(text: str) -> str:
     """Return `text` if it is a Redis URL. Raises ValueError."""
     parse_redis_url(text)
@@ -105,7 +108,11 @@ def _regex(text: str) -> str:
 
 def _check_url(text: str, key: KeyPath) -> str | None:
     try:
-        parts = urlsplit(fill_instance_variables(text, {**dict.fromkeys(INSTANCE_VARIABLES, "1"), "HOST": "127.0.0.1"}))
+        parts = urlsplit(
+            fill_instance_variables(
+                text, {**dict.fromkeys((*INSTANCE_VARIABLES, *key.ports), "1"), "HOST": "127.0.0.1"}
+            )
+        )
         valid = text.startswith(("/", "http://[${HOST")) or (bool(parts.hostname) and parts.port != 0)
     except ValueError:
         valid = False
@@ -126,31 +133,6 @@ def _health_short(text: str, key: KeyPath) -> spec.HealthSpec | None:
         return spec.HealthSpec(kind="tcp")
     path = HTTP.read(text, key)
     return None if path is None else spec.HealthSpec(kind="http", http=path)
-
-
-def _read_env_files(paths: tuple[Path, ...], key: KeyPath) -> tuple[tuple[Path, ...], dict[str, str]] | None:
-    found: dict[str, str] = {}
-    failed = False
-    for path in paths:
-        try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_ENV_FILE_BYTES + 1)
-            if len(raw) > MAX_ENV_FILE_BYTES:
-                raise ValueError("expected at most 1M")
-            ignored: list[int] = []
-            found |= parse_env_file(raw.decode(ENCODING), key.reading.variables, ignored.append)
-            for line in ignored:
-                key.reading.warn_ignored(path, line)
-        except UnicodeDecodeError:
-            failed = True
-            key.fail(f"{path}: expected UTF-8")
-        except OSError as error:
-            failed = True
-            key.fail(f"expected a file that can be read, got {path} ({(error.strerror or 'unreadable').lower()})")
-        except ValueError as error:
-            failed = True
-            key.fail(f"{path}: {error}")
-    return None if failed else (paths, found)
 
 
 def _stop_table(keys: dict[str, Any], key: KeyPath) -> spec.StopSpec | None:
@@ -174,13 +156,9 @@ HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
 HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
+ENV_FILE = env_file_shape(PATH)
 _PROGRAM: Shape[str] = Converted(_WORD, _program)
-_NUMBERS: dict[type, Shape[str]] = {
-    int: Converted(Number(int, -(2**63), 2**63), _env_value),
-    float: Converted(Number(float, -1e308, 1e308), _env_value),
-}
-ENV_VALUE: Shape[str] = OneOf({str: _LATER, **_NUMBERS}, "a string or a number")
-BUILD_ARGUMENT: Shape[str] = OneOf({str: Text(), **_NUMBERS}, "a string or a number")
+BUILD_ARGUMENT: Shape[str] = OneOf({str: Text(), **NUMBERS}, "a string or a number")
 
 HEALTH_KINDS: tuple[spec.HealthKind | Literal["shell"], ...] = ("http", "tcp", "command", "shell", "log")
 _HEALTH_KEYS: dict[str, Shape[Any]] = {
@@ -229,59 +207,52 @@ RESTART: Shape[spec.RestartSpec] = OneOf(
     '"always", "on-failure", "never" or a table',
 )
 
-_CONDITION = Choice(("started", "healthy", "completed"), hints.CONDITION_WORDS)
-DEPENDS_ON: Shape[dict[str, spec.Condition]] = OneOf(
+_CONDITION = Choice(("started", "healthy", "completed", "exited"), hints.CONDITION_WORDS)
+_DEPENDENCY: Shape[tuple[spec.Condition, bool]] = OneOf(
     {
-        list: Converted(ListOf(_WORD, "service names"), lambda names, _: dict.fromkeys(names, "healthy")),
-        dict: TableOf(_CONDITION, "service names and conditions", r"", "a service's name"),
+        str: Converted(_CONDITION, lambda condition, _: (condition, True)),
+        dict: Converted(
+            KnownKeys({"condition": _CONDITION, "required": Boolean()}),
+            lambda keys, _: (keys.get("condition", "healthy"), keys.get("required", True)),
+        ),
+    },
+    'a condition such as "healthy", or a table with condition and required',
+)
+DEPENDS_ON: Shape[dict[str, tuple[spec.Condition, bool]]] = OneOf(
+    {
+        list: Converted(ListOf(_WORD, "service names"), lambda names, _: dict.fromkeys(names, ("healthy", True))),
+        dict: TableOf(_DEPENDENCY, "service names and conditions", r"", "a service's name"),
     },
     'a list of service names, or a table such as { product = "healthy" }',
 )
-
-PORT_FORM = 'a port from 1 to 65535, "auto", or a range such as "7070-7079"'
-PORT: Shape[tuple[int, int]] = OneOf(
-    {
-        int: Converted(Number(int, 1, 65535), lambda port, _: (port, port)),
-        str: Converted(Text(), lambda *read: _ports(*read)),
-    },
-    PORT_FORM,
-)
-"""The first and the last port; (0, 0) for `"auto"`."""
-
-
-def _ports(text: str, key: KeyPath) -> tuple[int, int] | None:
-    if text == "auto":
-        return 0, 0
-    first, dash, last = text.partition("-")
-    numbers = [int(word) for word in (first, last if dash else first) if re.fullmatch(r"[0-9]{1,5}", word)]
-    if len(numbers) == 2 and 1 <= numbers[0] <= numbers[1] <= 65535:
-        return numbers[0], numbers[1]
-    return key.wrong(PORT_FORM, text)
-
 
 _SERVICE = KnownKeys(
     {
         "command": COMMAND,
         "shell": SHELL,
         "image": _WORD,
+        "entrypoint": COMMAND_OR_NONE,
         "build": containers.build_shape(_DIRECTORY, BUILD_ARGUMENT),
         **containers.SHAPES,
         "args": ListOf(_LATER, "strings"),
         "port": PORT,
+        "ports": PORTS,
         "host": Text("an address or host name", r"^[A-Za-z0-9._:%-]+$"),
         "cwd": _WORD,
-        "env": TableOf(ENV_VALUE, "strings", ENV_NAME, "a variable's name"),
-        "env_file": Converted(ListOf(PATH, "files", lone=True), _read_env_files),
+        "env": ENV,
+        "env_file": ENV_FILE,
         "user": Text(),
         "group": Text(),
         "umask": OneOf({str: UMASK, int: Number(int, 0, 0o777)}, 'an octal mask such as "022" or 0o022'),
         "replicas": Number(int, 0, MAX_REPLICAS),
         "profiles": STRINGS,
         "tags": STRINGS,
+        "groups": ListOf(Text(NAME_FORM, NAME_PATTERN), "names"),
         "meta": TableOf(Text(), "strings", r"^(?s:.+)$", "a name"),
         "watch": ListOf(WATCH, "strings"),
         "register": Choice(("supervisor", "self", "none")),
         "depends_on": DEPENDS_ON,
+        "on_exit": Choice(("keep", "stop-all", "stop-all-on-failure")),
         "health": HEALTH,
         "restart": RESTART,
         "schedule": SCHEDULE,
@@ -316,32 +287,42 @@ _SERVICE = KnownKeys(
 
 def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     fields = dict(keys)
-    if "runtime" not in fields:
-        made = fields.keys().isdisjoint(("command", "shell")) and not fields.keys().isdisjoint(("image", "build"))
-        fields["runtime"] = "container" if made else "process"
+    is_container = not fields.keys().isdisjoint(("image", "build"))
+    fields.setdefault("runtime", "container" if is_container else "process")
     if fields["runtime"] == "container":
         fields["workdir"] = fields.get("cwd", "")
     fields["cwd"] = _directory_path(fields.get("cwd", "."), key.key("cwd"))
     fields["command"] = fields.get("command", ()) + fields.pop("args", ())
     if "port" in fields:
-        first, last = fields["port"]
-        fixed = first == last and first > 0
-        fields |= {"port": first if fixed else 0, "auto_port": not fixed}
-        fields["port_range"] = (0, 0) if fixed else (first, last)
+        fields |= port_fields(fields["port"])
+        fields["auto_port"] = not fields["port"]
     if "env_file" in fields:
         fields["env_file"], fields["file_env"] = fields["env_file"]
-        if "port" in fields:  # like those of .env: see `load.APPLICATION_VARIABLES`
-            for name in ("PORT", "HOST"):
-                fields["file_env"].pop(name, None)
-    if "REDIS_URL" in key.reading.dotenv and "REDIS_URL" not in fields.get("file_env", ()):
-        url = escape_dollars(key.reading.variables["REDIS_URL"])
-        fields["env"] = {"REDIS_URL": url, **fields.get("env", {})}
+    if "depends_on" in fields:
+        needs = fields["depends_on"]
+        fields["depends_on"] = {name: condition for name, (condition, _) in needs.items()}
+        fields["optional_dependencies"] = tuple(name for name, (_, required) in needs.items() if not required)
     if fields.get("schedule"):
         fields.setdefault("restart", spec.RestartSpec("never"))
     return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
 
 
-SERVICE = Converted(_SERVICE, _service)
+class _Service(Struct, frozen=True):
+    """A service. Its strings may name the variables of its own `ports`, so their names are read before all else."""
+
+    keys: Shape[dict[str, Any]]
+
+    def read(self, value: object, key: KeyPath) -> spec.ServiceSpec | None:
+        ports = value.get("ports") if isinstance(value, dict) else None
+        names = frozenset(map(port_variable, ports)) if isinstance(ports, dict) else frozenset[str]()
+        read = self.keys.read(value, replace(key, ports=names))
+        return None if read is None else _service(read, key)
+
+    def schema(self) -> Schema:
+        return self.keys.schema()
+
+
+SERVICE = _Service(_SERVICE)
 
 
 def _dns_label(name: str) -> str:
@@ -376,6 +357,8 @@ MANIFEST = KnownKeys(
             lambda keys, _: spec.RedisSettings(**keys),
         ),
         "containers": containers.CONTAINERS,
+        "env": ENV,
+        "env_file": ENV_FILE,
         "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
     },
     hints=hints.TOP_KEYS,

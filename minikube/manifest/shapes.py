@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from minikube import durations
 from minikube.manifest.diagnostics import KeyPath, describe_value, did_you_mean, join_words
@@ -55,7 +56,7 @@ class Text(Struct, frozen=True):
     secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> str | None:
-        key = KeyPath(key.reading, key.path, self.secret)
+        key = replace(key, secret=self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
         text = key.text(value, later=self.later, keep_unset=self.keep_unset)
@@ -76,7 +77,7 @@ class Parsed(Struct, Generic[T], frozen=True):
     secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> T | None:
-        key = KeyPath(key.reading, key.path, self.secret)
+        key = replace(key, secret=self.secret)
         if not isinstance(value, str):
             return key.wrong(self.expected, value)
         text = key.text(value)
@@ -168,7 +169,7 @@ class Boolean(Struct, frozen=True):
 
 
 class ListOf(Struct, Generic[T], frozen=True):
-    """A list of values of one shape, read as a tuple. With `lone`, a single string is read as a list of one item."""
+    """A list of values of one shape, read as a tuple. With `lone`, a value that is no list is read as a list of one item."""
 
     each: Shape[T]
     noun: str
@@ -176,7 +177,7 @@ class ListOf(Struct, Generic[T], frozen=True):
     least: int = 0
 
     def read(self, value: object, key: KeyPath) -> tuple[T, ...] | None:
-        if self.lone and isinstance(value, str):
+        if self.lone and not isinstance(value, list):
             only = self.each.read(value, key)
             return None if only is None else (only,)
         if not isinstance(value, list) or len(value) < self.least:

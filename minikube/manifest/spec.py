@@ -17,7 +17,9 @@ SHELL_COMMAND = ("/bin/sh", "-ec")
 MIB = 1024 * 1024
 
 Register = Literal["supervisor", "self", "none"]
-Condition = Literal["started", "healthy", "completed"]
+Condition = Literal["started", "healthy", "completed", "exited"]
+OnExit = Literal["keep", "stop-all", "stop-all-on-failure"]
+Protocol = Literal["tcp", "udp"]
 HealthKind = Literal["http", "tcp", "command", "log"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 LogFormat = Literal["plain", "json"]
@@ -82,16 +84,44 @@ class ContainerSettings(Struct, frozen=True):
 
 
 class VolumeSpec(Struct, frozen=True):
-    """A mounted volume: `source:target[:ro]`. `source` is an absolute path of this machine, or a named volume of the engine."""
+    """A mounted volume: `source:target[:options]`, or a target alone for an anonymous volume.
+
+    `source` is an absolute path of this machine, or a named volume of the engine; empty: an anonymous volume.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    options: tuple[str, ...] = ()
+    """Of `z`, `Z` (SELinux labels), `cached`, `delegated` and `consistent` (which do nothing on Linux), as they are written."""
 
     @property
     def is_path(self) -> bool:
         """Whether `source` is a path of this machine."""
         return self.source.startswith(("/", ".", "~"))
+
+
+class EnvFile(Struct, frozen=True):
+    """A file of `NAME=value` lines: an item of `env_file`. Without `required`, the file may be missing."""
+
+    path: Path
+    required: bool = True
+
+
+class PortSpec(Struct, frozen=True):
+    """A port of `ports`: an instance gets it as `PORT_NAME`. The port that is registered is `ServiceSpec.port`."""
+
+    port: int = 0
+    """0: a free port for each instance, with `port_range` one of that range."""
+    port_range: tuple[int, int] = (0, 0)
+    container_port: int = 0
+    """The port that the program in the container listens on; 0: the same as the published one."""
+    protocol: Protocol = "tcp"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last port that an instance may get; (0, 0): any."""
+        return (self.port, self.port) if self.port else self.port_range
 
 
 class BuildSpec(Struct, frozen=True):
@@ -193,6 +223,8 @@ class ServiceSpec(Struct, frozen=True):
     runtime: RuntimeKind = "process"
     image: str = ""
     """An image reference; with `build`, the name of the image that is built."""
+    entrypoint: tuple[str, ...] | None = None
+    """The replacement of the image's ENTRYPOINT; empty: none at all; None: the image's own."""
     build: BuildSpec | None = None
     workdir: str = ""
     """The `cwd` of a container as the manifest has it; empty: the image's own."""
@@ -204,14 +236,21 @@ class ServiceSpec(Struct, frozen=True):
     init: bool = False
     """Whether the engine's init program is the container's first process: it reaps orphans and forwards signals."""
     pull: PullPolicy = "missing"
+    extra_hosts: dict[str, str] = field(default_factory=dict)
+    """Host names in the container, each with its address, or `host-gateway` for this machine."""
+    engine_args: tuple[str, ...] = ()
+    """Further words for the engine's `create`, before the image."""
     port: int = 0
     """0: no port, or with `auto_port` a free port for each instance."""
     auto_port: bool = False
     port_range: tuple[int, int] = (0, 0)
     """With `auto_port`: the first and the last port to choose from; (0, 0): any."""
+    ports: dict[str, PortSpec] = field(default_factory=dict)
+    """Further ports, by name."""
     host: str = "127.0.0.1"
     env: dict[str, str] = field(default_factory=dict)
-    env_file: tuple[Path, ...] = ()
+    env_file: tuple[EnvFile, ...] = ()
+    """The manifest's files first, then the service's own."""
     file_env: dict[str, str] = field(default_factory=dict)
     """The content of the `env_file`s. `env` overrides it, and each of its values is masked as a secret."""
     user: str = ""
@@ -222,10 +261,13 @@ class ServiceSpec(Struct, frozen=True):
     replicas: int = 1
     profiles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
     watch: tuple[str, ...] = ()
     register: Register = "supervisor"
     depends_on: dict[str, Condition] = field(default_factory=dict)
+    optional_dependencies: tuple[str, ...] = ()
+    """The names in `depends_on` with `required = false`: waited for only where they run, and their failure is no obstacle."""
     health: HealthSpec | None = None
     restart: RestartSpec = RestartSpec()
     """With a `schedule` the default policy is `never`."""
@@ -235,11 +277,18 @@ class ServiceSpec(Struct, frozen=True):
     limits: dict[str, int | float] = field(default_factory=dict)
     """`memory` (bytes), `cpus` (float), `pids`, and rlimits by their lower-case name; -1: unlimited."""
     logs: LogSpec = LogSpec()
+    on_exit: OnExit = "keep"
+    """Whether the end of an instance that is not restarted stops the whole project."""
 
     @property
     def argv(self) -> tuple[str, ...]:
         """The command to execute: `command`, or the shell that runs the lines of `shell`."""
         return (*SHELL_COMMAND, self.shell) if self.shell else self.command
+
+    @property
+    def required_dependencies(self) -> tuple[str, ...]:
+        """The names in `depends_on` without which the service does not start."""
+        return tuple(name for name in self.depends_on if name not in self.optional_dependencies)
 
     @property
     def has_own_address(self) -> bool:

@@ -66,7 +66,11 @@ def check_listeners(
     taken: list[_Listener] = []
     for listener in _listeners(registry, control, services):
         for other in taken:
-            together = _same_host(listener.host, other.host) and _run_together(listener.service, other.service)
+            together = (
+                listener.protocol == other.protocol
+                and _same_host(listener.host, other.host)
+                and _run_together(listener.service, other.service)
+            )
             if together and listener.first <= other.last and other.first <= listener.last:
                 first = max(listener.first, other.first)
                 text = f'expected a port of its own or "auto", got {first}, which {other.path} has'
@@ -97,7 +101,7 @@ def _free_default_port(
 ) -> Settings:
     host, port = settings.listen.host, settings.listen.port
     for listener in () if settings.chosen else chosen:
-        if listener.first <= port <= listener.last and _same_host(listener.host, host):
+        if listener.protocol == "tcp" and listener.first <= port <= listener.last and _same_host(listener.host, host):
             text = f"{listener.path} has its port {port}, so a free one is used — set {key}.listen to choose one"
             reading.warn(f"{key}.listen", text)
             return replace(settings, listen=HostPort(host, 0))
@@ -157,17 +161,14 @@ def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object
         reading.fail(path, "expected command or shell (a process) or image/build (a container), got none of them")
     elif len(commands) == 2:
         reading.fail(path, "expected either command or shell, got both")
-    elif commands and made and "runtime" not in raw:
-        reading.fail(
-            path,
-            f"expected either {commands[0]} or image/build, got {commands[0]} and {join_words(made, 'and')}"
-            ' — set runtime = "process" or "container" to say which of them runs',
-        )
+    if "shell" in raw and raw.get("entrypoint"):
+        reading.fail(f"{path}.entrypoint", "expected no entrypoint beside shell, whose lines `/bin/sh -ec` runs")
     if "shell" in raw and raw.get("args"):
         reading.fail(f"{path}.args", "expected no args beside shell — write them into its lines")
     for key in () if made else CONTAINER_KEYS:
         if key in raw:
-            reading.fail(f"{path}.{key}", "expected image or build beside it, a process has no such thing")
+            hint = " (did you mean command?)" if key == "entrypoint" else ""
+            reading.fail(f"{path}.{key}", f"expected image or build beside it, a process has no such thing{hint}")
 
 
 def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
@@ -210,8 +211,26 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
             f"{path}.port",
             f"expected a port for each of {service.replicas} replicas, got {first}-{last}, which are {last - first + 1}",
         )
+    _check_named_ports(reading, path, service)
     if health and health.restart_after and service.restart.policy == "never":
         reading.warn(f"{path}.health.restart_after", 'it ends the instance, and restart = "never" leaves it at that')
+
+
+def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
+    for name, port in service.ports.items():
+        if port.container_port and service.runtime == "process":
+            reading.fail(
+                f"{path}.ports.{name}.container_port", "expected image or build, a process listens on the port"
+            )
+        if port.container_port and service.network == "host":
+            reading.fail(f"{path}.ports.{name}.container_port", 'expected none with network = "host"')
+        first, last = port.bounds
+        if first and service.replicas > last - first + 1:
+            reading.fail(
+                f"{path}.ports.{name}",
+                f'expected "auto" or a range of at least {service.replicas} ports, one for each replica,'
+                f" got {first if first == last else f'{first}-{last}'}",
+            )
 
 
 def _check_schedule(reading: ManifestReading, service: ServiceSpec) -> None:
@@ -240,7 +259,7 @@ def _check_dependencies(
         other = services.get(needed)
         if other is None:
             continue
-        if other.schedule and condition != "completed":
+        if other.schedule and condition not in ("completed", "exited"):
             reading.fail(
                 path,
                 f'expected the condition "completed", {needed} runs on a schedule: its first good run is waited for',
@@ -253,7 +272,7 @@ def _check_dependencies(
                 f'{needed} listens on {other.host}, which a container with network = "project" cannot reach'
                 f' — set services.{service.name}.network = "host", or run {needed} in a container as well',
             )
-        if condition == "completed" and other.restart.policy == "always" and needed != service.name:
+        if condition in ("completed", "exited") and other.restart.policy == "always" and needed != service.name:
             reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
 
 
@@ -286,6 +305,13 @@ def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> N
     first, last = spec.port_range
     if first and replicas > last - first + 1:
         raise UsageError(f"{spec.name}: {replicas} replicas, but only {last - first + 1} ports — widen {key}")
+    for name, port in spec.ports.items():
+        first, last = port.bounds
+        if first and replicas > last - first + 1:
+            key = f"services.{spec.name}.ports.{name}"
+            raise UsageError(
+                f'{spec.name}: {replicas} replicas, but only {last - first + 1} ports — set {key} = "auto"'
+            )
     taken = [name for index in range(1, replicas + 1) if (name := f"{spec.name}-{index}") in names]
     if taken and replicas > 1:
         raise UsageError(f"{spec.name}: a replica would be called {taken[0]}, as another service is — rename that")
@@ -299,6 +325,7 @@ class _Listener(Struct, frozen=True):
     first: int
     last: int
     service: ServiceSpec | None = None
+    protocol: str = "tcp"
 
 
 def _listeners(registry: RegistrySettings, control: ControlSettings, services: Services) -> Iterator[_Listener]:
@@ -313,6 +340,11 @@ def _service_listeners(services: Services) -> Iterator[_Listener]:
         first, last = (service.port, service.port) if service.port else service.port_range
         if first and not service.has_own_address:
             yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
+        for name, port in service.ports.items():
+            first, last = port.bounds
+            if first:
+                path = f"services.{service.name}.ports.{name}"
+                yield _Listener(path, service.host, first, last, service, port.protocol)
 
 
 def _same_host(first: str, second: str) -> bool:

@@ -12,7 +12,10 @@ from msgspec import Struct
 from minikube.manifest import ServiceSpec
 
 IN_PLACE = frozenset(
-    {"depends_on", "health", "logs", "meta", "profiles", "restart", "schedule", "stop", "tags", "watch"}
+    {
+        *("depends_on", "groups", "health", "logs", "meta", "on_exit", "optional_dependencies", "profiles"),
+        *("restart", "schedule", "stop", "tags", "watch"),
+    }
 )
 """Keys of a service that can change while its processes run on. `replicas` is not among them: it adds or removes instances."""
 

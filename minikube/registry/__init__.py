@@ -8,12 +8,12 @@ A process of its own (`minikube registry`); several registries on one Redis agre
     token_methods  the methods about tokens and reserved names
     validation     check the parameters of calls and turn them into records (pure)
     subscriptions  `Discovery.Watch`: the watches of each connection
+    loopback       addresses for clients in a container's network: `Discovery.Via` (pure)
     metrics        `GET /metrics` of a registry that runs alone
     node           one registry node: reads from the catalog, writes through Redis into the catalog
     call_order     let the calls of one connection about the same instance or name take effect in their order
     call_counters  count calls by method, result and duration (pure)
     sharding       which node probes which instance (pure)
-    earlier_run    find what an earlier run of the registry's project left (pure)
     config         the registry's settings
     access/        which caller may change what: callers, tokens and their rights, reserved names
     catalog/       the registry's memory: records, change log, lists, round robin (pure)

@@ -34,9 +34,9 @@ from minikube.net.listen_errors import listen_error
 from minikube.net.rpc.server import serve_rpc
 from minikube.registry.access.access_control import AccessControl
 from minikube.registry.access.tokens import TokenTable
+from minikube.registry.catalog.earlier_run import EarlierRun
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig, with_environment
-from minikube.registry.earlier_run import EarlierRun
 from minikube.registry.node import RegistryNode
 from minikube.registry.redis.gateway import RedisGateway
 from minikube.registry.service import DiscoveryService

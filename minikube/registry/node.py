@@ -17,8 +17,8 @@ from minikube.errors import Unavailable
 from minikube.jsonrpc.messages import LIMIT_EXCEEDED, RpcError
 from minikube.model import ChangeKind, CheckState
 from minikube.registry.catalog.catalog import ALL_NAMES, Catalog
+from minikube.registry.catalog.earlier_run import EarlierRun
 from minikube.registry.catalog.records import Entry, Record, StoreSnapshot, json_size
-from minikube.registry.earlier_run import EarlierRun
 from minikube.registry.redis.gateway import RedisGateway
 from minikube.registry.redis.types import (
     CatalogDump,

@@ -36,6 +36,7 @@ from minikube.registry.call_order import ORDERED_METHODS, READ_METHODS, CallOrde
 from minikube.registry.catalog.catalog import ALL_NAMES
 from minikube.registry.checks.scheduler import CheckScheduler
 from minikube.registry.config import RegistryConfig
+from minikube.registry.loopback import set_loopback_host, with_loopback_host
 from minikube.registry.node import RegistryNode
 from minikube.registry.subscriptions import Subscriptions
 from minikube.registry.token_methods import TokenMethods, token_argument
@@ -109,6 +110,8 @@ class DiscoveryService:
         # A lookup behind a change of the same connection may have to wait for it.
         if self._node.is_stale or connection in self._changing or (self._config.token and not connection.authenticated):
             return None
+        if connection.loopback_host:
+            return None
         began, count = time.perf_counter(), 1
         replies = self._node.catalog.replies
         try:
@@ -135,6 +138,9 @@ class DiscoveryService:
                 self._calls.count_fast_other(request.method, OK, 0.0)
                 return encode_reply(request, True)
             return None
+        if request.method == "Discovery.Via":
+            # Before any token: the relay of a container's network sends it, and its clients authenticate themselves.
+            return self._handle_now(request, connection, self._set_loopback_host)
         if self._config.token and not connection.authenticated:
             return None
         if connection in self._changing and request.method in READ_METHODS and self._add_read(request, connection):
@@ -144,7 +150,7 @@ class DiscoveryService:
             if type(params) is list and len(params) == 1 and type(params[0]) is str:
                 reply = self._node.catalog.next_reply(params[0])
                 if reply is not None:
-                    line = splice_reply(request, reply)
+                    line = splice_reply(request, with_loopback_host(reply, connection))
                     return mark_stale(line) if self._node.is_stale else line
         elif request.method == "Discovery.Watch" and self._node.loaded.is_set():
             return self._handle_now(request, connection, self._start_watch)
@@ -231,7 +237,7 @@ class DiscoveryService:
         name = as_name(name_argument)
         reply = self._node.catalog.next_reply(name)
         if reply is not None:
-            return msgspec.Raw(reply)
+            return msgspec.Raw(with_loopback_host(reply, connection))
         counts = self._node.catalog.services().get(name)
         if counts is None:
             raise RpcError(NOT_FOUND, f"{name}: no instance is registered")
@@ -243,14 +249,20 @@ class DiscoveryService:
         name, catalog = _list_name(request), self._node.catalog
         if name == ALL_NAMES or len(catalog.by_name.get(name, ())) > MAX_SHORT_LIST:
             return None
-        return msgspec.Raw(catalog.instances_json(name, with_output=self._access.may_read_output(connection)))
+        return self._list_json(name, connection)
+
+    def _list_json(self, name: str, connection: RpcConnection) -> msgspec.Raw:
+        """Return the instances of a name (`*`: of all) as the client of the connection may see and can reach them."""
+        encoded = self._node.catalog.instances_json(name, with_output=self._access.may_read_output(connection))
+        return msgspec.Raw(with_loopback_host(encoded, connection))
+
+    @staticmethod
+    def _set_loopback_host(request: Request, connection: RpcConnection) -> bool:
+        return set_loopback_host(request.params, connection)
 
     async def _instances(self, request: Request, connection: RpcConnection) -> Any:
         name = _list_name(request)
-        catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
-        return await self._make_list(
-            connection, lambda: msgspec.Raw(catalog.instances_json(name, with_output=with_output))
-        )
+        return await self._make_list(connection, lambda: self._list_json(name, connection))
 
     async def _services(self, request: Request, connection: RpcConnection) -> Any:
         arguments(without_placeholder(request.params), "")
@@ -311,7 +323,7 @@ class DiscoveryService:
         name = as_name(name_argument, allow_all=True)
         revision = as_type(after or 0, int, "Revision")
         timeout = as_seconds(limit, "Timeout", 30.0, 0.0, MAX_WAIT_S)
-        catalog, with_output = self._node.catalog, self._access.may_read_output(connection)
+        catalog = self._node.catalog
         changed = trio.Event()
         unsubscribe = catalog.subscribe(name, lambda _: changed.set())
         try:
@@ -326,7 +338,7 @@ class DiscoveryService:
             connection,
             lambda: {
                 "Revision": catalog.name_revision(name),
-                "Instances": msgspec.Raw(catalog.instances_json(name, with_output=with_output)),
+                "Instances": self._list_json(name, connection),
             },
         )
 

@@ -14,6 +14,7 @@ from minikube.jsonrpc.messages import COMPACTED, Request, RpcError
 from minikube.model import Change
 from minikube.net.rpc.interface import RpcConnection
 from minikube.registry.catalog.catalog import Catalog, Compacted, without_output
+from minikube.registry.loopback import with_loopback_host
 from minikube.registry.validation import arguments, as_name, as_type, invalid
 
 MAX_WATCHES = 64
@@ -76,15 +77,16 @@ class Subscriptions:
         missed: list[Change] = []
         instances = None
         if since is None:
-            instances = msgspec.Raw(catalog.instances_json(name, with_output=with_output))
+            instances = msgspec.Raw(
+                with_loopback_host(catalog.instances_json(name, with_output=with_output), connection)
+            )
         else:
             missed = self._missed_changes(name, as_type(since, int, "Since"))
         number = self._last_number = self._last_number + 1
 
         def send(change: Change) -> None:
-            notify(
-                "Discovery.Changed", msgspec.Raw(b'{"Watch":%d,%b' % (number, self._encode_change(change, with_output)))
-            )
+            params = b'{"Watch":%d,%b' % (number, self._encode_change(change, with_output))
+            notify("Discovery.Changed", msgspec.Raw(with_loopback_host(params, connection)))
 
         if connection not in self._watches:  # the first watch, also of those that have ended: one task ends them all
             self._watches[connection] = watches

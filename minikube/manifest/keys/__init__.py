@@ -2,7 +2,9 @@
 
     commands    `command` as a list or a string, and `shell`
     containers  the keys that only containers have
+    environment `env` and `env_file`
     limits      the table `limits`
+    ports       `port` and `ports`
 
 They are shapes: see `manifest.shapes`. They refuse nothing that depends on other keys: `validate` does.
 """

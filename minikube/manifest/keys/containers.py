@@ -1,8 +1,11 @@
 """The keys of a service that runs in a container: `image`, `build`, `volumes`, `network` and the rest, and `[containers]`."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any
+
+from msgspec import structs
 
 from minikube.manifest import spec
 from minikube.manifest.diagnostics import KeyPath
@@ -25,23 +28,36 @@ NETWORKS = ("host", "project")
 PULLS = ("missing", "always", "never")
 RUNTIMES = ("process", "container")
 
-CONTAINER_KEYS = ("build", "container_port", "image", "init", "network", "pull", "volumes")
+CONTAINER_KEYS = (
+    *("build", "container_port", "engine_args", "entrypoint", "extra_hosts"),
+    *("image", "init", "network", "pull", "volumes"),
+)
 """Keys that a process must not have."""
 
-VOLUME_FORM = "source:/target or source:/target:ro, where source is a path (./data) or a volume's name"
-_VOLUME = re.compile(r"(?P<source>[^:\0]+):(?P<target>/[^:\0]*)(?::(?P<mode>ro|rw))?")
+VOLUME_OPTIONS = ("ro", "rw", "z", "Z", "cached", "delegated", "consistent")
+VOLUME_FORM = (
+    "source:/target, source:/target:ro or /target, where source is a path (./data) or a volume's name,"
+    f" and further options are {', '.join(VOLUME_OPTIONS)}"
+)
+_VOLUME = re.compile(r"(?:(?P<source>[^:\0]+):)?(?P<target>/[^:\0]*)(?::(?P<options>[A-Za-z,]+))?")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
+HOST_GATEWAY = "host-gateway"
+HOST_ADDRESS_FORM = f'an IP address, or "{HOST_GATEWAY}" for this machine'
+
+
 def parse_volume(text: str) -> spec.VolumeSpec:
-    """Parse a volume: `./data:/srv/data:ro`, `/etc/ssl:/etc/ssl`, `cache:/var/cache`. Raises ValueError."""
+    """Parse a volume: `./data:/srv/data:ro,Z`, `/etc/ssl:/etc/ssl`, `cache:/var/cache`, `/anonymous`. Raises ValueError."""
     match = _VOLUME.fullmatch(text)
-    if match is None:
+    options = (match["options"] or "").split(",") if match else []
+    if match is None or not {"", *VOLUME_OPTIONS}.issuperset(options):
         raise ValueError(f"expected {VOLUME_FORM}")
-    source = match["source"]
-    if not source.startswith(("/", ".", "~")) and not _VOLUME_NAME.fullmatch(source):
+    source = match["source"] or ""
+    if source and not source.startswith(("/", ".", "~")) and not _VOLUME_NAME.fullmatch(source):
         raise ValueError("expected a path that starts with / or ./, or a volume's name (a-z, 0-9, _, . and -)")
-    return spec.VolumeSpec(source, match["target"], match["mode"] == "ro")
+    others = tuple(option for option in options if option not in ("", "ro", "rw"))
+    return spec.VolumeSpec(source, match["target"], "ro" in options, others)
 
 
 def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
@@ -51,7 +67,15 @@ def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
         source = (key.reading.directory / Path(volume.source).expanduser()).resolve()
     except RuntimeError:
         return key.fail(f'expected a path, got "{volume.source}", and there is no such user')
-    return spec.VolumeSpec(str(source), volume.target, volume.read_only)
+    return structs.replace(volume, source=str(source))
+
+
+def parse_host_address(text: str) -> str:
+    """Return the address of a host name of `extra_hosts`, or `host-gateway`. Raises ValueError."""
+    try:
+        return text if text == HOST_GATEWAY else str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f"expected {HOST_ADDRESS_FORM}") from None
 
 
 def build_shape(directory_shape: Shape[Path], argument_shape: Shape[str]) -> Shape[spec.BuildSpec]:
@@ -82,8 +106,14 @@ SHAPES: dict[str, Shape[Any]] = {
     "runtime": Choice(RUNTIMES),
     "network": Choice(NETWORKS),
     "container_port": Number(int, 1, 65535),
-    "volumes": ListOf(Converted(Parsed(parse_volume, VOLUME_FORM, r"^[^:]+:/[^:]*(:(ro|rw))?$"), _absolute), "strings"),
+    "volumes": ListOf(
+        Converted(Parsed(parse_volume, VOLUME_FORM, r"^([^:]+:)?/[^:]*(:[A-Za-z,]+)?$"), _absolute), "strings"
+    ),
     "init": Boolean(),
+    "extra_hosts": TableOf(
+        Parsed(parse_host_address, HOST_ADDRESS_FORM), "host names and addresses", r"^[A-Za-z0-9._-]+$", "a host name"
+    ),
+    "engine_args": ListOf(Text(), "strings"),
     "pull": Choice(PULLS),
 }
 """The shapes of the container keys, except `image` and `build`: those need shapes of `parser`."""

@@ -50,6 +50,7 @@ class ServerConnection(RpcConnection):
         self.address = address
         self.authenticated = False
         self.is_protected = False
+        self.loopback_host = ""
         self.session: Any = None
         self.closed = trio.Event()
         self.has_received_line = False

@@ -24,6 +24,8 @@ class RpcConnection(Protocol):
     """False at first. Set and read by the service only: the server itself asks for no token."""
     is_protected: bool
     """False at first. Set by the service only: a protected connection is never closed to make room for another one."""
+    loopback_host: str
+    """Empty at first. Set and read by the service only: the host that the client reaches in place of this machine's loopback."""
     session: Any
     """None at first. Set and read by the service only: what it knows of the client."""
     closed: trio.Event

@@ -329,3 +329,32 @@ def test_watchers_get_the_reason_why_an_instance_does_not_pass_and_each_new_reas
     service.status = 200
     assert watcher.notice()["Instance"]["State"] == "passing"
     assert client.state(id_) == "passing"
+
+
+def test_a_client_behind_a_relay_gets_the_host_that_it_reaches_in_place_of_loopback(
+    registry: Registry, client: Client, service: Service
+) -> None:
+    """`Discovery.Via` changes the answers of its connection alone, and only addresses in them."""
+    client.call(
+        "Register", service.registration("product", Meta={"IP": "127.0.0.1", "note": '"IP":"127.0.0.1","Port":1'})
+    )
+    relayed, address = registry.ready(), {"IP": "172.18.0.1", "Port": service.port, "Zone": ""}
+    with pytest.raises(RpcFailed, match="Host: expected an IP address, got 'gateway'"):
+        relayed.call("Via", "gateway")
+    assert relayed.call("Via", {"Host": "172.18.0.1"}) is True
+    assert relayed.call("Get", "product") == relayed.call("Get", {"Name": "product"}) == address
+    relayed.sock.sendall(b'{"method":"Discovery.Get","params":["product"],"id":7}\n')
+    assert relayed.read() == {"id": 7, "result": address, "error": None}
+    for listed in (
+        relayed.call("Instances", "product"),
+        relayed.call("Instances"),
+        relayed.call("Wait", "product", 0)["Instances"],
+        relayed.call("Watch", "product")["Instances"],
+    ):
+        assert [one["Addr"]["IP"] for one in listed] == ["172.18.0.1"]
+        assert listed[0]["Meta"] == {"IP": "127.0.0.1", "note": '"IP":"127.0.0.1","Port":1'}
+    client.call("Maintenance", listed[0]["Uuid"], True, "")
+    assert relayed.notice()["Instance"]["Addr"]["IP"] == "172.18.0.1"
+    client.call("Maintenance", listed[0]["Uuid"], False, "")
+    assert client.call("Get", "product")["IP"] == "127.0.0.1"
+    assert client.call("Instances", "product")[0]["Addr"]["IP"] == "127.0.0.1"

@@ -12,6 +12,7 @@ from minikube.manifest import (
     HealthSpec,
     HostPort,
     LogSpec,
+    PortSpec,
     RestartSpec,
     StopSpec,
     TlsSettings,
@@ -71,6 +72,21 @@ GOOD: list[tuple[str, Any, Any]] = [
     (".register", "none", "none"),
     (".depends_on", ["y"], {"y": "healthy"}),
     (".depends_on", [], {}),
+    (".depends_on", {"y": "exited", "z": {"condition": "started"}}, {"y": "exited", "z": "started"}),
+    (".depends_on", {"y": {"required": False}}, {"y": "healthy"}),
+    (".groups", ["backend", "a1"], ("backend", "a1")),
+    (".on_exit", "stop-all-on-failure", "stop-all-on-failure"),
+    (
+        ".ports",
+        {"http": "auto", "debug": 9230, "many": "1-5", "dns": {"port": 53, "protocol": "udp"}, "any": {}},
+        {
+            "http": PortSpec(),
+            "debug": PortSpec(9230),
+            "many": PortSpec(port_range=(1, 5)),
+            "dns": PortSpec(53, protocol="udp"),
+            "any": PortSpec(),
+        },
+    ),
     (".depends_on", {"y": "started", "z": "completed"}, {"y": "started", "z": "completed"}),
     (".health", "/health?x=1", HealthSpec("http", http="/health?x=1")),
     (".health", "https://h:1/x", HealthSpec("http", http="https://h:1/x")),
@@ -121,6 +137,29 @@ CONTAINERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"image": "mine", "build": {"context": ".", "dockerfile": "D", "target": "t", "args": {"A": 1}}},
         {"image": "mine", "build": BuildSpec(ROOT, "D", "t", {"A": "1"})},
+    ),
+    ({"image": "i", "command": ["run"]}, {"runtime": "container", "command": ("run",), "entrypoint": None}),
+    ({"build": ".", "shell": "run"}, {"runtime": "container", "shell": "run"}),
+    ({"image": "i", "entrypoint": "a b", "args": ["c"]}, {"entrypoint": ("a", "b"), "command": ("c",)}),
+    ({"image": "i", "entrypoint": []}, {"entrypoint": ()}),
+    ({"image": "i", "engine_args": ["--privileged"]}, {"engine_args": ("--privileged",)}),
+    (
+        {"image": "i", "extra_hosts": {"db": "10.0.0.1", "me": "host-gateway", "six": "::1"}},
+        {"extra_hosts": {"db": "10.0.0.1", "me": "host-gateway", "six": "::1"}},
+    ),
+    (
+        {"image": "i", "ports": {"web": {"port": "auto", "container_port": 80}}},
+        {"ports": {"web": PortSpec(container_port=80)}},
+    ),
+    (
+        {"image": "i", "volumes": ["./a:/a:ro,Z", "b:/b:cached", "/c"]},
+        {
+            "volumes": (
+                VolumeSpec("/project/a", "/a", True, ("Z",)),
+                VolumeSpec("b", "/b", options=("cached",)),
+                VolumeSpec("", "/c"),
+            )
+        },
     ),
     ({"image": "i", "command": ["run"], "runtime": "container"}, {"runtime": "container", "command": ("run",)}),
     ({"image": "i", "command": ["run"], "runtime": "process"}, {"runtime": "process", "command": ("run",)}),
@@ -219,7 +258,7 @@ BAD: list[tuple[str, Any, str]] = [
     (
         ".depends_on",
         {"y": "helthy"},
-        'services.x.depends_on.y: expected "started", "healthy" or "completed", got "helthy"',
+        'services.x.depends_on.y: expected "started", "healthy", "completed" or "exited", got "helthy"',
     ),
     (".depends_on", [1], "services.x.depends_on[0]: expected a non-empty string, got 1"),
     (".health", "health", 'services.x.health: expected a path such as "/health" or an http(s):// URL, got "health"'),
@@ -302,7 +341,15 @@ BAD: list[tuple[str, Any, str]] = [
     (".schedule", "every 10ms", "services.x.schedule: expected a schedule such as"),
     (".schedule", "every soon", "services.x.schedule: expected a duration"),
     (".schedule", 5, "services.x.schedule: expected a schedule such as"),
-    (".env_file", 3, "services.x.env_file: expected a list of files, got 3"),
+    (".env_file", 3, "services.x.env_file: expected a file, a table with path and required, or a list of these, got 3"),
+    (".env_file", [{"required": False}], "services.x.env_file[0].path: expected it to be set"),
+    (".ports", [80], "services.x.ports: expected a table of ports by name, got a list"),
+    (".ports", {"A": 80}, "services.x.ports.A: expected a port's name"),
+    (".ports", {"a": 0}, "services.x.ports.a: expected an integer from 1 to 65535, got 0"),
+    (".ports", {"a": {"port": 1, "protocol": "sctp"}}, 'services.x.ports.a.protocol: expected "tcp" or "udp"'),
+    (".groups", ["Back"], "services.x.groups[0]: expected a DNS label"),
+    (".on_exit", "stop", 'services.x.on_exit: expected "keep", "stop-all" or "stop-all-on-failure", got "stop"'),
+    (".depends_on", {"y": {"required": 1}}, "services.x.depends_on.y.required: expected true or false, got 1"),
 ]
 
 PARSER_ONLY = {

@@ -200,7 +200,7 @@ def test_env_files_are_read_later_ones_win(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE + 'env_file = ["one.env", "two.env"]\n')
     x = load_manifest(path, {}).services["x"]
     assert x.file_env == {"A": "1", "B": "2"}
-    assert x.env_file == (tmp_path / "one.env", tmp_path / "two.env")
+    assert [file.path for file in x.env_file] == [tmp_path / "one.env", tmp_path / "two.env"]
     write(tmp_path, SERVICE + 'env_file = "two.env"\n')
     assert load_manifest(path, {}).services["x"].file_env == {"B": "2"}
 
@@ -209,10 +209,69 @@ def test_env_files_that_cannot_be_used(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE + 'env_file = "x.env"\n')
     env_file = tmp_path / "x.env"
     prefix = f"{path}:3: services.x.env_file: "
-    assert problem(path) == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory)"
+    way_out = "create it, or write { path = …, required = false }"
+    assert (
+        problem(path)
+        == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory) — {way_out}"
+    )
     env_file.write_text("A='")
     assert problem(path) == f"{prefix}{env_file}: line 1: expected a closing '"
     env_file.write_bytes(b"\xff")
     assert problem(path) == f"{prefix}{env_file}: expected UTF-8"
     env_file.write_bytes(b"#" * (1 << 20) + b"\n")
     assert problem(path) == f"{prefix}{env_file}: expected at most 1M"
+
+
+def test_shared_variables_hold_for_all_services_under_their_own(tmp_path: Path) -> None:
+    write(tmp_path, "A=shared-file\nB=shared-file\nPORT=1\n", "shared.env")
+    write(tmp_path, "C=own-file\n", "own.env")
+    path = write(
+        tmp_path,
+        """
+        env_file = ["shared.env", { path = "missing.env", required = false }]
+        [env]
+        B = "shared"
+        C = "shared"
+        D = "${PORT}"
+        [services.x]
+        command = "x"
+        port = "auto"
+        env_file = "own.env"
+        env = { E = "own" }
+        [services.y]
+        command = "y"
+        env = { D = "own" }
+        """,
+    )
+    services = load_manifest(path, {}).services
+    assert services["x"].file_env == {"A": "shared-file", "B": "shared-file", "C": "own-file"}
+    assert services["x"].env == {"B": "shared", "D": "${PORT}", "E": "own"}
+    assert services["y"].env == {"B": "shared", "C": "shared", "D": "own"}
+    assert services["y"].file_env["PORT"] == "1"
+    assert [file.required for file in services["x"].env_file] == [True, False, True]
+
+
+def test_the_variables_of_named_ports_are_known_at_the_start_only_where_the_service_has_the_port(
+    tmp_path: Path,
+) -> None:
+    text = """
+        [services.x]
+        command = ["x", "${PORT_A_B}", "${PORT_C:-none}"]
+        ports = { a-b = "auto" }
+        """
+    x = load_manifest(write(tmp_path, text), {"PORT_A_B": "of the shell"}).services["x"]
+    assert x.command == ("x", "${PORT_A_B}", "none")
+
+
+def test_an_optional_dependency_on_a_service_that_is_not_there_is_dropped_with_a_warning(tmp_path: Path) -> None:
+    text = """
+        [services.x]
+        command = "x"
+        depends_on = { nope = { required = false }, y = { condition = "started", required = false } }
+        [services.y]
+        command = "y"
+        """
+    manifest = load_manifest(write(tmp_path, text), {})
+    x = manifest.services["x"]
+    assert (x.depends_on, x.optional_dependencies) == ({"y": "started"}, ("y",))
+    assert "services.x.depends_on.nope: is no service of this manifest" in manifest.warnings[0]

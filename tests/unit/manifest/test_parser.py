@@ -173,7 +173,7 @@ def test_the_schema_is_one_and_an_empty_manifest_is_valid() -> None:
 
 def test_every_field_of_a_service_can_be_set_from_the_manifest() -> None:
     keys = set(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
-    own = {"name", "file_env", "auto_port", "port_range", "workdir"}
+    own = {"name", "file_env", "auto_port", "optional_dependencies", "port_range", "workdir"}
     assert set(ServiceSpec.__struct_fields__) == (keys | own) - {"args"}
 
 

@@ -29,8 +29,22 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
             {"services": {"x": {}}},
             "services.x: expected command or shell (a process) or image/build (a container), got none of them",
         ),
-        (services(x={"image": "i"}), "services.x: expected either command or image/build, got command and image"),
-        (services(x={"image": "i", "build": "."}), "got command and image and build"),
+        (
+            services(x={"ports": {"a": {"container_port": 1}}}),
+            "services.x.ports.a.container_port: expected image or build",
+        ),
+        (
+            services(x={"ports": {"a": 80}, "replicas": 2}),
+            'services.x.ports.a: expected "auto" or a range of at least 2 ports, one for each replica, got 80',
+        ),
+        (
+            services(x={"port": 80}, y={"ports": {"web": "79-81"}}),
+            'services.y.ports.web: expected a port of its own or "auto", got 80, which services.x.port has',
+        ),
+        (
+            {"services": {"x": {"image": "i", "extra_hosts": {"a": "b"}}}},
+            'services.x.extra_hosts.a: expected an IP address, or "host-gateway" for this machine, got "b"',
+        ),
         ({"services": {"x": {"command": "a", "init": True}}}, "services.x.init: expected image or build beside it"),
         (services(x={"runtime": "container"}), 'services.x.runtime: expected image or build for runtime = "container"'),
         (
@@ -51,7 +65,7 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             {"services": {"x": {"image": "i", "volumes": ["data"]}}},
-            "services.x.volumes[0]: expected source:/target or source:/target:ro",
+            "services.x.volumes[0]: expected source:/target, source:/target:ro or /target, where",
         ),
         (services(x={"health": "/h"}), 'services.x.health: expected services.x.port to be set (or "auto")'),
         (services(x={"health": "tcp"}), "for a check by tcp"),

@@ -74,6 +74,7 @@ class Connection:
     """A connection of the registry's own user that can always be written to."""
 
     authenticated = False
+    loopback_host = ""
     is_writable = True
     peer = Peer("127.0.0.1", os.geteuid())
 

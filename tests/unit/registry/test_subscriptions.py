@@ -15,6 +15,8 @@ from minikube.registry.subscriptions import MAX_WATCHES_OF_NAME, Subscriptions
 class Connection:
     """A connection that counts the tasks that were started for it."""
 
+    loopback_host = ""
+
     def __init__(self) -> None:
         self.closed = trio.Event()
         self.tasks: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]] = []

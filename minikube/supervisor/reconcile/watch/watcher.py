@@ -139,7 +139,7 @@ class SourceWatcher:
         rules = {spec.name: parse_rules(spec.watch, directory) for spec in specs if spec.watch}
         files: frozenset[Path] = frozenset()
         if self._reconciler.context.options.watch:
-            env_files = (path for spec in specs for path in spec.env_file)
+            env_files = (file.path for spec in specs for file in spec.env_file)
             read = (manifest.path, manifest.directory / ".env", *env_files)
             files = frozenset(current_path(path.absolute()) for path in read)
         self._ignored = IgnoreRules()

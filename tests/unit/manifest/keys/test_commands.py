@@ -100,7 +100,10 @@ def test_a_line_of_shell_that_fails_ends_the_script() -> None:
     [
         ({"shell": "a", "command": "b"}, "services.x: expected either command or shell, got both"),
         ({"shell": "a", "args": ["b"]}, "services.x.args: expected no args beside shell — write them into its lines"),
-        ({"shell": "a", "image": "b"}, "services.x: expected either shell or image/build, got shell and image"),
+        (
+            {"shell": "a", "image": "b", "entrypoint": ["c"]},
+            "services.x.entrypoint: expected no entrypoint beside shell, whose lines `/bin/sh -ec` runs",
+        ),
         ({"shell": "a", "tcp": 1}, "services.x.tcp: unknown key"),
         ({"shel": "a"}, "services.x.shel: unknown key, expected a key of [services.x] (did you mean shell?)"),
     ],

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from minikube.model import Address, CheckState, Instance
 from minikube.project.ids import instance_id, project_key
-from minikube.registry import earlier_run as module
+from minikube.registry.catalog import earlier_run as module
+from minikube.registry.catalog.earlier_run import EarlierRun
 from minikube.registry.catalog.records import Record
-from minikube.registry.earlier_run import EarlierRun
 
 OWN = instance_id(project_key("machine", Path("/shop")), "web", 2)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.manifest.env_file import parse_env_file
+from minikube.manifest.variables.env_file import parse_env_file
 
 
 def test_a_dotenv_file() -> None:

@@ -14,13 +14,15 @@ INSTANCE_VARIABLES, whose values are known at the instance's start. `fill_instan
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 INSTANCE_VARIABLES = (
     *("PORT", "HOST", "SERVICE_NAME", "INSTANCE_ID", "REPLICA"),
     *("MINIKUBE_REGISTRY", "MINIKUBE_REDIS_URL", "MINIKUBE_PYTHON", "REDIS_URL"),
 )
 """Variables that are known when an instance starts. In strings of an instance they are left in place until then."""
+
+PORT_VARIABLE_PREFIX = "PORT_"
 
 MAX_DEPTH = 20
 """How deep defaults may be nested."""
@@ -39,18 +41,26 @@ def interpolate(
     variables: Mapping[str, str],
     *,
     later: bool = False,
+    ports: Collection[str] = (),
     keep_unset: bool = False,
     warn: Warn = lambda _: None,
 ) -> str:
     """Return `text` with its variables replaced. Raises ValueError; `warn` is called with each name that is not set.
 
-    With `later`, the result is a template for `fill_instance_variables`. With `keep_unset`, references to variables that are
-    not set stay as they are written: a shell is to look them up.
+    With `later`, the result is a template for `fill_instance_variables`; `ports` are the variables of the service's named
+    ports (`PORT_HTTP`), which are known then, too. With `keep_unset`, references to variables that are not set stay as they
+    are written: a shell is to look them up.
     """
     if "$" not in text:
         return text
-    pieces = _Expansion(variables, later, keep_unset, warn).expand(text, 0)
+    kept_names = {*INSTANCE_VARIABLES, *ports} if later else ()
+    pieces = _Expansion(variables, kept_names, keep_unset, warn).expand(text, 0)
     return "".join(piece if kept or not later else piece.replace("$", "$$") for piece, kept in pieces)
+
+
+def port_variable(name: str) -> str:
+    """Return the variable of a port in `ports`: `PORT_HTTP_ADMIN` for `http-admin`."""
+    return PORT_VARIABLE_PREFIX + name.upper().replace("-", "_")
 
 
 def fill_instance_variables(template: str, variables: Mapping[str, str]) -> str:
@@ -69,9 +79,9 @@ def escape_dollars(text: str) -> str:
 
 
 class _Expansion:
-    """One expansion of a string. `interpolate` describes the arguments."""
+    """One expansion of a string. `later` are the names that stay in place; `interpolate` describes the other arguments."""
 
-    def __init__(self, variables: Mapping[str, str], later: bool, keep_unset: bool, warn: Warn) -> None:
+    def __init__(self, variables: Mapping[str, str], later: Collection[str], keep_unset: bool, warn: Warn) -> None:
         self.variables = variables
         self.later = later
         self.keep_unset = keep_unset
@@ -100,7 +110,7 @@ class _Expansion:
 
     def _reference(self, match: re.Match[str], depth: int) -> list[Piece]:
         written, name, operator, rest = match[0], match[1], match[2], match[3] or ""
-        if self.later and name in INSTANCE_VARIABLES:
+        if name in self.later:
             return [(self._later_reference(name, operator, rest, depth) if operator else written, True)]
         value = self.variables.get(name)
         if value is None and self.keep_unset:

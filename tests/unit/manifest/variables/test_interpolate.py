@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.manifest.interpolate import (
+from minikube.manifest.variables.interpolate import (
     INSTANCE_VARIABLES,
     MAX_DEPTH,
     escape_dollars,
