@@ -1,7 +1,7 @@
 """Names of a source as names of services: DNS labels, each once. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 MAX_LENGTH = 63
 
@@ -13,7 +13,7 @@ def service_names(names: Iterable[str]) -> dict[str, str]:
     taken = {name for name in names if labels[name] == name}
     for name in names:
         if labels[name] != name:
-            labels[name] = _free(labels[name], taken)
+            labels[name] = free_label(labels[name], taken)
             taken.add(labels[name])
     return labels
 
@@ -23,7 +23,8 @@ def dns_label(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())[:MAX_LENGTH].strip("-") or "service"
 
 
-def _free(label: str, taken: set[str]) -> str:
+def free_label(label: str, taken: Collection[str]) -> str:
+    """Return the label, with a number at its end where it is taken."""
     candidate, number = label, 1
     while candidate in taken:
         number += 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
-from minikube.importers.names import service_names
+from minikube.importers.names import dns_label, service_names
 from minikube.importers.process_compose_probes import LOCAL_HOSTS, TOOL
 from minikube.importers.process_compose_service import (
     Project,
@@ -20,7 +20,7 @@ from minikube.importers.process_compose_service import (
     template_variables,
 )
 from minikube.importers.process_compose_text import TemplateError, Texts
-from minikube.importers.result import Imported, Notes, SourceFile, Span
+from minikube.importers.result import Imported, Notes, SourceFile
 from minikube.importers.source import Destination, read_source, source_error, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
@@ -192,9 +192,8 @@ def _project(
         label = names.get(name, name)
         named[name] = TableKeys(keys.table, keys.notes, keys.source, ("services", label))
         if name in names and label != name:
-            named[name].notes.inexact(
-                keys.span(), keys.source, ("services", label), f"the name {name} is no DNS label, which a service's name has to be"
-            )
+            text = f"the name {name} is no DNS label, which a service's name has to be"
+            keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
         keys.entry("extends")
         named[name].entry("extends")
     ports = [port for keys in kept.values() for port in set(_probed_ports(keys))]
@@ -258,8 +257,6 @@ def _environment(top: TableKeys, texts: Texts) -> dict[str, str]:
 
 
 def _project_name(top: TableKeys) -> str:
-    from minikube.importers.names import dns_label
-
     name = top.text("name")
     if not name:
         return ""
@@ -280,5 +277,3 @@ def _drop_left_out(services: dict[str, dict[str, Any]], named: dict[str, TableKe
                 if not service["depends_on"]:
                     del service["depends_on"]
 
-
-__all__ = ["Span", "read"]

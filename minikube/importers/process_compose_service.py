@@ -8,15 +8,15 @@ from typing import Any
 from msgspec import Struct
 
 from minikube.durations import parse_duration
+from minikube.importers.manifest_text import give_port
 from minikube.importers.process_compose_probes import TOOL, Probing, readiness
 from minikube.importers.process_compose_text import (
     REPLICA_VARIABLE,
     TemplateError,
     Texts,
     has_function,
-    listening_variables,
 )
-from minikube.importers.shell_lines import line_keys
+from minikube.importers.shell_lines import going_on, line_keys
 from minikube.importers.source import Destination
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
@@ -119,7 +119,7 @@ class Service:
             return None
         keys.refuse_all(LEFT_OUT)
         keys.finish(KNOWN, TOOL)
-        self.listening()
+        give_port(self.made, keys.notes, keys.first_line(), keys.source, str(keys.path[1]))
         return self.made
 
     def convert(self, key: str, *, for_shell: bool = False, templates: bool = True) -> str | None:
@@ -154,8 +154,10 @@ class Service:
         bash = line_keys(command, bash=True)
         if self.replicas > 1 and REPLICA_VARIABLE in command:
             # Replicas count from 0 there, from 1 here.
-            line = f"export {REPLICA_VARIABLE}=$((REPLICA - 1))\n{command.strip()}"
-            return {"command": ["bash", "-c", line]} if isinstance(bash.get("command"), list) else {"shell": line}
+            line = f"export {REPLICA_VARIABLE}=$((REPLICA - 1))\n"
+            if isinstance(bash.get("command"), list):
+                return {"command": ["bash", "-c", f"{line}{command.strip()}"]}
+            return {"shell": f"{line}{going_on(command.strip())}"}
         return bash
 
     def environment(self) -> None:
@@ -376,15 +378,6 @@ class Service:
                 keys.refuse(key, "each line has its time and stream; `minikube logs` chooses what it shows")
         if made:
             self.made["logs"] = made
-
-    def listening(self) -> None:
-        """Give a port to a service whose strings have PORT or HOST: they mean where the instance listens."""
-        used = listening_variables(str({key: value for key, value in self.made.items() if key != "depends_on"}))
-        if used and "port" not in self.made:
-            self.made["port"] = "auto"
-        if used:
-            text = f"{' and '.join(used)} say where the instance listens, and come from port and host, not from .env"
-            self.keys.notes.inexact(self.keys.span(), self.keys.source, (*self.keys.path, "port"), text)
 
 
 def template_variables(keys: TableKeys) -> dict[str, str]:

@@ -9,10 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from minikube.manifest.interpolate import escape_dollars
-
-LISTENING = ("PORT", "HOST")
-"""Variables that the manifest gives a meaning of their own."""
+from minikube.importers.manifest_text import literal
 
 REPLICA_VARIABLE = "PC_REPLICA_NUM"
 
@@ -43,7 +40,7 @@ class Texts(Struct, frozen=True):
         """
         text = _TEMPLATE.sub(self._template, text) if templates else text
         if not self.expands:
-            return text.replace("$$", "$$$$").replace("${", "$${") if for_shell else escape_dollars(text)
+            return literal(text)
         return _DOLLAR.sub(lambda match: _dollar(match, for_shell=for_shell), text)
 
     def _template(self, match: re.Match[str]) -> str:
@@ -56,11 +53,6 @@ class Texts(Struct, frozen=True):
 def has_function(text: str) -> bool:
     """Return whether a converted text still has a function such as `${VAR^^}`, which minikube does not have."""
     return re.search(r"(?<!\$)(?:\$\$)*\$\{[A-Za-z_][A-Za-z0-9_]*(?!:-|-|[A-Za-z0-9_}])", text) is not None
-
-
-def listening_variables(text: str) -> list[str]:
-    """Return the names among PORT and HOST that minikube fills in in a converted text."""
-    return [name for name in LISTENING if re.search(rf"\$\{{{name}(?![A-Za-z0-9_])", text)]
 
 
 def _dollar(match: re.Match[str], *, for_shell: bool) -> str:

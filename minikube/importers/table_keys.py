@@ -45,6 +45,10 @@ class TableKeys:
         entry = self.table.entries.get(key)
         return entry.span if entry else self.table.span
 
+    def first_line(self) -> Span:
+        """Return the first line of the table."""
+        return Span(self.table.span.file, self.table.span.line, self.table.span.line)
+
     def entry(self, key: str) -> Entry | None:
         """Take a key. Returns None where it is missing or has no value."""
         self._taken.add(key)
@@ -93,12 +97,11 @@ class TableKeys:
             self.refuse(key, reason)
 
     def finish(self, known: Collection[str], tool: str) -> None:
-        """Note each key that was not taken. Keys that begin with `x-` are for other programs."""
+        """Note each key that was not taken. Keys that begin with `x-` mean nothing to a tool; anchors stand there."""
         for key in self.table.entries:
-            if key in self._taken:
-                continue
-            text = "is for other programs" if key.startswith("x-") else f"is no key of {tool}{did_you_mean(key, known)}"
-            self.notes.refuse(self.span(key), self.name(key), text)
+            if key not in self._taken and not key.startswith("x-"):
+                text = f"is no key of {tool}{did_you_mean(key, known)}"
+                self.notes.refuse(self.span(key), self.name(key), text)
 
     def _of_kind(self, key: str, convert: Callable[[Node], T | None], kind: str) -> T | None:
         entry = self.entry(key)
