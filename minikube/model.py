@@ -186,6 +186,8 @@ class InstanceView(Struct, frozen=True):
     next_try: float = 0.0
     next_run: float = 0.0
     """When the schedule starts the instance next; 0 without a schedule, and after `minikube stop`."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Further ports by name: the key `ports`. That of the key `port` is in `address`."""
     last_lines: tuple[str, ...] = ()
     """The last lines of output before the last process ended; only in the states `backoff`, `exited` and `fatal`."""
 

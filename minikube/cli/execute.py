@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from minikube.linux.exec_context import ExecContext
     from minikube.manifest import Manifest, ServiceSpec
     from minikube.model import InstanceView, Snapshot
+    from minikube.project.instance_ports import InstancePorts
 
 ENGINE_TIMEOUT_S = 5.0
 
@@ -59,8 +60,8 @@ def execute_on_host(
     pid = os.getpid()
     token_id = instance.id if instance else run_token_id(pid, processes.start_time(pid), id)
     token = _registry_token(project_dir(manifest.path), spec, token_id)
-    port, replica = _port(spec, instance), _replica(spec, instance)
-    env = instance_environment(base, spec, id, spec.host, port, token, replica) | parse_variables(variables)
+    ports, replica = _ports(spec, instance), _replica(spec, instance)
+    env = instance_environment(base, spec, id, spec.host, ports, token, replica) | parse_variables(variables)
     try:
         argv = tuple(command) or tuple(fill_instance_variables(word, env) for word in spec.argv)
     except ValueError as error:  # `${PORT:?message}` without a port
@@ -163,15 +164,22 @@ def _registry_token(directory: Path, spec: ServiceSpec, id: str) -> str:
         return ""
 
 
-def _port(spec: ServiceSpec, instance: InstanceView | None) -> int:
-    """Return the port for the variable PORT: the instance's, else the service's or a free one; 0 for no port."""
-    if instance and instance.address:
-        return int(instance.address.rpartition(":")[2])
-    if spec.auto_port:
-        from minikube.linux.ports import choose_port
+def _ports(spec: ServiceSpec, instance: InstanceView | None) -> InstancePorts:
+    """Return the ports for the variables: the instance's, else the service's, each free one chosen now.
 
-        return choose_port(spec, 0, frozenset())
-    return spec.port
+    A port that the manifest says is not looked at: the command may run beside the service.
+    """
+    from msgspec.structs import replace
+
+    from minikube.project.instance_ports import InstancePorts, choose_ports, fixed_ports
+
+    if instance:
+        main = int(instance.address.rpartition(":")[2]) if instance.address else spec.port
+        return InstancePorts(main, instance.ports)
+    fixed = fixed_ports(spec)
+    chosen = {name: port for name, port in spec.ports.items() if not port.port}
+    free = choose_ports(replace(spec, port=0, ports=chosen), InstancePorts(), fixed.used(spec))
+    return InstancePorts(fixed.main or free.main, {**fixed.named, **free.named})
 
 
 def _replica(spec: ServiceSpec, instance: InstanceView | None) -> int:

@@ -22,8 +22,10 @@ from minikube.linux.commands import run_command
 from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
 from minikube.linux.ports import find_obstacle, port_owner
 from minikube.manifest import HostPort, Manifest, load_manifest
+from minikube.manifest.spec import Protocol
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
+from minikube.project.instance_ports import listeners
 from minikube.project.run_lookup import find_run
 from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
@@ -135,33 +137,36 @@ def _port_holders(manifest: Manifest, pids: set[int], instances: tuple[InstanceV
     roots = [instance.pid for instance in containers]
     ports: dict[bool, set[int]] = {True: set(), False: set()}
     for instance in containers:
-        port = instance.address.rpartition(":")[2]
+        spec, port = manifest.services[instance.service], instance.address.rpartition(":")[2]
         if port.isdecimal():
-            ports[bool(manifest.services[instance.service].container_port)].add(int(port))
+            ports[bool(spec.container_port)].add(int(port))
+        for name, number in instance.ports.items():
+            ports[name in spec.ports and bool(spec.ports[name].container_port)].add(number)
     return _PortHolders({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
 
 
 def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
-    listeners: list[tuple[str, HostPort, bool]] = [
-        ("registry.listen", manifest.registry.listen, manifest.registry.chosen),
-        ("control.listen", manifest.control.listen, manifest.control.chosen),
+    wanted: list[tuple[str, HostPort, bool, Protocol]] = [
+        ("registry.listen", manifest.registry.listen, manifest.registry.chosen, "tcp"),
+        ("control.listen", manifest.control.listen, manifest.control.chosen, "tcp"),
     ]
     for spec in manifest.services.values():
-        if spec.port and not spec.auto_port and not spec.has_own_address:
-            listeners.append((f"services.{spec.name}.port", HostPort(spec.host, spec.port), True))
-    for key, address, is_set in listeners:
+        for key, _, port in () if spec.has_own_address else listeners(spec):
+            if port.port:
+                wanted.append((key, HostPort(spec.host, port.port), True, port.protocol))
+    for key, address, is_set, protocol in wanted:
         if not address.port:
             yield ok("port", f"{key}: any free one")
             continue
-        obstacle = find_obstacle(address.host, address.port)
+        obstacle = find_obstacle(address.host, address.port, protocol=protocol)
         if obstacle is None:
             yield ok("port", f"{key}: {address} is free")
         elif obstacle.part == "host":
-            yield Finding("port", "fail", f"{key}: {obstacle.text}", f"set {key.rpartition('.')[0]}.host")
+            yield Finding("port", "fail", f"{key}: {obstacle.text}", f"set {key.partition('.port')[0]}.host")
         elif obstacle.lacks_right:
             yield Finding("port", "warn", f"{key}: {obstacle.text}", f"set {key}{obstacle.remedy}")
         # The owner is None for another user's process, unless root asks.
-        elif holders.have(address.port, port_owner(address.port)):
+        elif holders.have(address.port, port_owner(address.port, protocol)):
             yield ok("port", f"{key}: {address} is this project's")
         elif not is_set and holders.pids:
             yield ok("port", f"{key}: {address} is another program's, and this project uses a free one")

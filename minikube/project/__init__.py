@@ -2,6 +2,7 @@
 
     environment        the variables that processes of a service get; addresses of registry and Redis
     dependency_graph   the order in which services start and stop
+    instance_ports     the ports of an instance, and the choice of free ones
     service_diff       what differs between the services of two manifests
     selection          the services that `up` starts: profiles, and services by name
     ids                the ids of instances

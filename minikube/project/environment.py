@@ -13,6 +13,7 @@ from urllib.parse import quote
 from minikube.defaults import CA_ENV, CERT_ENV, KEY_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.errors import StartError, UsageError
 from minikube.manifest import Manifest, RegistrySettings, ServiceSpec, fill_instance_variables
+from minikube.project.instance_ports import InstancePorts
 from minikube.project.redis_socket import find_redis_socket
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def redis_address(manifest: Manifest, project_dir: Path) -> str:
 
 
 def instance_environment(
-    base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, port: int, token: str, replica: int = 1
+    base: Mapping[str, str], spec: ServiceSpec, id: str, host: str, ports: InstancePorts, token: str, replica: int = 1
 ) -> dict[str, str]:
-    """Return the variables of one instance: `base`, HOST, PORT and the rest of its own, `env_file`, `env`; later ones win.
+    """Return the variables of one instance: `base`, its own such as HOST and PORT, `env_file`, `env`; later ones win.
 
     `token` is the instance's own for the registry; empty: it gets the one in `base`, if any. Raises `StartError` where a
     value of `env` requires a variable that has none.
@@ -89,8 +90,7 @@ def instance_environment(
     known = {**base, "HOST": host, "SERVICE_NAME": spec.name, "INSTANCE_ID": id, "REPLICA": str(replica)}
     if token:
         known[TOKEN_ENV] = token
-    if port:
-        known["PORT"] = str(port)
+    known |= ports.variables
     known |= spec.file_env
     try:
         return known | {name: fill_instance_variables(value, known) for name, value in spec.env.items()}

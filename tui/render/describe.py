@@ -76,6 +76,7 @@ def _describe_instance(
         clock = format_time_of_day(instance.next_run)
         page.field("next run", f"in {format_duration(instance.next_run - now)}, at {clock}")
     page.field("address", instance.address)
+    page.field("ports", ", ".join(f"{name} {port}" for name, port in instance.ports.items()))
     page.field("probe", instance.health)
     page.field("id", instance.id, "muted")
     page.field("pid", str(instance.pid) if instance.pid else "")

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.manifest.spec import EnvFile, ServiceSpec
-from minikube.manifest.variables.interpolate import escape_dollars
+from minikube.manifest.variables.interpolate import escape_dollars, port_variable
 
 LISTEN_VARIABLES = ("PORT", "HOST")
 """Variables that are not taken from a file for a service with a port: there they mean the application's, not where it listens."""
@@ -32,8 +32,9 @@ def complete_environment(service: ServiceSpec, shared: SharedEnvironment, dotenv
     `dotenv_redis` is the REDIS_URL of `.env`, the application's: the service gets it where nothing else sets one.
     """
     file_env = {**shared.file_env, **service.file_env}
-    if service.port or service.auto_port:
-        file_env = {name: value for name, value in file_env.items() if name not in LISTEN_VARIABLES}
+    listens = LISTEN_VARIABLES if service.port or service.auto_port else ()
+    own = {*listens, *map(port_variable, service.ports)}
+    file_env = {name: value for name, value in file_env.items() if name not in own}
     env = {name: value for name, value in shared.env.items() if name not in service.file_env} | service.env
     if dotenv_redis is not None and REDIS_VARIABLE not in file_env:
         env = {REDIS_VARIABLE: escape_dollars(dotenv_redis), **env}

@@ -8,6 +8,7 @@ from minikube.control.state_store import StateStore
 from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
+from minikube.project.instance_ports import UsedPorts
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.runtime.interface import Runtime
@@ -25,7 +26,7 @@ class Collaborators(Struct, frozen=True):
     """Set when no time is left for graceful stops: all processes are killed."""
     select_runtime: Callable[[ServiceSpec], Runtime]
     """Returns the runtime of a service, which starts processes or containers."""
-    taken_ports: Callable[[str], frozenset[int]]
+    taken_ports: Callable[[str], UsedPorts]
     """Returns the ports of all instances except the instance with the given id."""
     open_log: Callable[[ServiceSpec, str, tuple[str, ...]], InstanceLog]
     """Opens the log of an instance, by service, instance name and the secrets to mask."""

@@ -21,6 +21,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, template_text
 from minikube.model import Instance, ProcessState
 from minikube.project import service_diff
+from minikube.project.instance_ports import UsedPorts, fixed_ports
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state, lifecycle, start_errors
 from minikube.supervisor.instance.collaborators import Collaborators
@@ -59,8 +60,8 @@ class InstanceController:
         self.index = index
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.host = spec.host
-        self.port = spec.port
-        """The port on which the instance listens; 0 while an "auto" port has not been chosen."""
+        self.ports = fixed_ports(spec)
+        """The ports on which the instance listens, without those that have not been chosen yet."""
         self.desired = desired
         self.state = InstanceState()
         self.state_since = steady_time()
@@ -144,7 +145,7 @@ class InstanceController:
         if self._log is not None:
             self._log.spec = spec.logs
         if self.process is None:
-            self.host, self.port = spec.host, spec.port
+            self.host, self.ports = spec.host, fixed_ports(spec)
         elif self.readiness is not None:
             self.readiness.adjust(spec)
         self.wake()  # it may be waiting for a dependency that it does not have any more
@@ -173,6 +174,15 @@ class InstanceController:
             self.wake()
 
     # ------------------------------------------------------------ queries
+
+    @property
+    def used_ports(self) -> UsedPorts:
+        """The ports of the instance, whether it listens on them yet or not."""
+        return self.ports.used(self.spec if self.process is None else self.launched_spec)
+
+    @property
+    def _description(self) -> InstanceDescription:
+        return InstanceDescription(self.id, self.name, self.spec, self.host, self.ports, self.index)
 
     @property
     def registry_entry(self) -> Instance | None:
@@ -299,7 +309,7 @@ class InstanceController:
         # A log check must not see a line of the process before.
         log.clear()
         taken_ports = partial(self._collaborators.taken_ports, self.id)
-        launch = Launch(spec, self.id, self.name, self.index, self.port, taken_ports, self._on_death)
+        launch = Launch(spec, self.id, self.name, self.index, self.ports, taken_ports, self._on_death)
         # Before the start: the process may register itself before its runtime returns.
         entry = self._registry_sync.entry(self.id)
         self.start_time = StartTime(time.time(), trio.current_time(), steady_time(), entry.incarnation if entry else 0)
@@ -310,10 +320,9 @@ class InstanceController:
     def _on_started(self, process: Running) -> None:
         """Record the address of the started process, begin to observe its readiness, and register it."""
         assert self._log is not None
-        self.host, self.port = process.host, process.port
-        description = InstanceDescription(self.id, self.name, self.spec, self.host, self.port, self.index)
+        self.host, self.ports = process.host, process.ports
         self.readiness = Readiness(
-            description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
+            self._description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
         )
         # Only now the whole environment is known, with what the project adds.
         self._log.mask(self._secrets(process.env))
@@ -515,7 +524,7 @@ class InstanceController:
         check = self.readiness.summary if self.readiness else CheckSummary()
         self._store.put_instances(
             instance_view(
-                InstanceDescription(self.id, self.name, self.spec, self.host, self.port, self.index),
+                self._description,
                 self.state,
                 replace(check, output=self._hide_secrets(check.output)) if check.output else check,
                 self._hide_secrets(self.not_ready_reason),

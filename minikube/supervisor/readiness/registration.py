@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from minikube.manifest import HealthSpec, HostPort, ServiceSpec, fill_instance_variables, shown_command
 from minikube.model import Address, Instance, Registration, normalize_host
+from minikube.project.instance_ports import InstancePorts
 from minikube.text import mask_url
 
 LEASE_S = 15.0
@@ -14,15 +15,20 @@ LEASE_S = 15.0
 
 
 class InstanceDescription(Struct, frozen=True):
-    """The identity, spec and address of one instance. `port` is 0 for an instance without a port."""
+    """The identity, spec and address of one instance."""
 
     id: str
     name: str
     spec: ServiceSpec
     host: str
-    port: int
+    ports: InstancePorts = InstancePorts()
     replica: int = 1
     """The number of the replica, from 1."""
+
+    @property
+    def port(self) -> int:
+        """The port that is registered and checked; 0 for an instance without one."""
+        return self.ports.main
 
     @property
     def is_registered(self) -> bool:
@@ -52,7 +58,7 @@ class InstanceDescription(Struct, frozen=True):
             return f"tcp://{address}"
         if health.kind == "http":
             variables = {"SERVICE_NAME": self.spec.name, "INSTANCE_ID": self.id, "REPLICA": str(self.replica)}
-            variables |= {"HOST": self.host, "PORT": str(self.port) if self.port else ""}
+            variables |= {"HOST": self.host, "PORT": "", **self.ports.variables}
             path = fill_instance_variables(health.http, variables)
             return path if "://" in path else f"http://{address}{path}"
         return ""

@@ -15,7 +15,7 @@ from minikube.project_dir import is_own_log
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.reconciler import Reconciler
 
-SETTINGS = ("user", "group", "health", "restart", "stop", "limits")
+SETTINGS = ("ports", "user", "group", "health", "restart", "stop", "limits")
 """Keys of the manifest that `minikube describe` shows, in this order."""
 
 STATUS_TIMEOUT_S = 1.0

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from minikube.manifest import ServiceSpec
 from minikube.model import ProcessState
+from minikube.project.instance_ports import UsedPorts
 from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_condition
@@ -88,9 +89,9 @@ class ReplicaSet:
         del self.by_id[controller.id]
         return True
 
-    def ports_of_others(self, id: str) -> frozenset[int]:
+    def ports_of_others(self, id: str) -> UsedPorts:
         """Return the ports of all instances except the instance `id`, whether they listen yet or not."""
-        return frozenset(controller.port for controller in self if controller.id != id and controller.port)
+        return frozenset(port for controller in self if controller.id != id for port in controller.used_ports)
 
     # ------------------------------------------------------------ dependencies
 

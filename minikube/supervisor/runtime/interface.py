@@ -15,6 +15,7 @@ from msgspec import Struct
 from minikube.errors import StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, fill_instance_variables
+from minikube.project.instance_ports import InstancePorts, UsedPorts
 from minikube.supervisor.runtime.exit_status import Exit
 
 OUTPUT_LIMIT = 4096
@@ -32,9 +33,9 @@ class Launch(Struct, frozen=True):
     name: str
     replica: int = 1
     """The number of the replica, from 1."""
-    port: int = 0
-    """The port of the last start, which is kept where possible; 0: none yet."""
-    used_ports: Callable[[], frozenset[int]] = frozenset
+    ports: InstancePorts = InstancePorts()
+    """The ports of the last start, which are kept where possible."""
+    used_ports: Callable[[], UsedPorts] = frozenset
     """Return the ports of all other instances."""
     on_exit: Callable[[], None] = lambda: None
     """Called as soon as the instance is known to be dead, perhaps more than once and before its exit is known."""
@@ -53,7 +54,8 @@ class Running(Protocol):
     pid: int
     host: str
     """The host address at which other instances reach the instance."""
-    port: int
+    ports: InstancePorts
+    """The ports at which other instances reach the instance."""
     env: Mapping[str, str]
     """The environment that it was started with."""
     stdout: int

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from minikube.linux.ports import choose_port
 from minikube.manifest import ServiceSpec
+from minikube.manifest.spec import Protocol
+from minikube.project.instance_ports import InstancePorts, UsedPorts, choose_ports, has_ports
 
 
 class PortAllocator:
@@ -17,26 +18,27 @@ class PortAllocator:
 
     def __init__(self) -> None:
         self._choosing = trio.Lock()
-        self._claimed: set[int] = set()
+        self._claimed: set[tuple[Protocol, int]] = set()
 
     @asynccontextmanager
-    async def claim(self, spec: ServiceSpec, last: int, used_ports: Callable[[], frozenset[int]]) -> AsyncIterator[int]:
-        """Yield a port for an instance of `spec` (0 for a service without ports); no other instance gets it meanwhile.
+    async def claim(
+        self, spec: ServiceSpec, last: InstancePorts, used_ports: Callable[[], UsedPorts]
+    ) -> AsyncIterator[InstancePorts]:
+        """Yield the ports of an instance of `spec` (none for a service without ports); no other instance gets one meanwhile.
 
-        `last` is the port of the instance's last start, which is kept where it is free; 0 for none. `used_ports`
-        returns the ports of all other instances; it has to include this one when the block ends. Raises as
-        `choose_port`.
+        `last` are the ports of the instance's last start, which are kept where they are free. `used_ports` returns the
+        ports of all other instances; it has to include these when the block ends. Raises as `choose_ports`.
         """
-        if not spec.port and not spec.auto_port:
-            yield 0
+        if not has_ports(spec):
+            yield InstancePorts()
             return
         async with self._choosing:
             # Called only now: an instance that got its port while this task waited may have started meanwhile.
             used = used_ports() | self._claimed
             # In a thread: a host name may have to be resolved, and the owner of a port is searched in all of /proc.
-            port = await trio.to_thread.run_sync(choose_port, spec, last, used)
-            self._claimed.add(port)
+            ports = await trio.to_thread.run_sync(choose_ports, spec, last, used)
+            self._claimed |= ports.used(spec)
         try:
-            yield port
+            yield ports
         finally:
-            self._claimed.discard(port)
+            self._claimed -= ports.used(spec)

@@ -1,26 +1,35 @@
-"""Which port an instance gets, and which errors mean that a port is taken."""
+"""Which errors mean that a port is taken, and which process has it."""
 
 import errno
 import os
 import socket
-from pathlib import Path
-from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from minikube.errors import PortTaken
-from minikube.linux.ports import choose_port, find_obstacle, is_free
-from minikube.manifest import ServiceSpec
-
-SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
+from minikube.linux.ports import SOCKET_TYPES, find_obstacle, free_port, is_free
+from minikube.manifest.spec import Protocol
 
 
-def test_the_process_that_has_the_port_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_the_process_that_has_the_port_is_named(protocol: Protocol) -> None:
+    with socket.socket(type=SOCKET_TYPES[protocol]) as server:
+        server.bind(("127.0.0.1", 0))
+        if protocol == "tcp":
+            server.listen()
         port = server.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"port {port} is taken by pid {os.getpid()} \("):
-            choose_port(replace(SPEC, port=port), 0, frozenset())
+        obstacle = find_obstacle("127.0.0.1", port, protocol=protocol)
+        assert obstacle is not None
+        assert obstacle.text.startswith(f"port {port} is taken by pid {os.getpid()} (")
+
+
+def test_a_udp_port_that_may_be_shared_is_not_free() -> None:
+    """Its socket has SO_REUSEADDR: another one with the option could be bound, and would take its packets."""
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        assert not is_free("127.0.0.1", port, "udp")
+        assert free_port("127.0.0.1", frozenset(), "udp") != port
 
 
 @pytest.mark.parametrize(
@@ -49,40 +58,15 @@ def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) 
     assert not is_free("nowhere.invalid", 80)
 
 
-@pytest.mark.parametrize("last", [0, 8001], ids=["first start", "second start"])
-@pytest.mark.parametrize(
-    "port",
-    [{"auto_port": True}, {"auto_port": True, "port_range": (8000, 8002)}, {"port": 8080}],
-    ids=["auto", "range", "fixed"],
-)
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("192.0.2.7", "192.0.2.7 is no address of this machine"),
-        ("2001:db8::7", "2001:db8::7 is no address of this machine"),
-        ("nowhere.invalid", "host nowhere.invalid cannot be resolved"),
-        ("a" * 70, "cannot be resolved"),
-    ],
-)
-def test_a_host_that_is_not_this_machine_is_said_to_be_so(
-    host: str, words: str, port: dict[str, Any], last: int
-) -> None:
-    """And not that the port is taken."""
-    with pytest.raises(PortTaken, match=rf"{words}.* — set services\.x\.host"):
-        choose_port(replace(SPEC, host=host, **port), last, frozenset())
-
-
-def test_a_port_that_only_a_privileged_program_may_listen_on_does_not_keep_it_from_its_start(
+def test_a_port_that_only_a_privileged_program_may_listen_on_is_said_to_be_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The program may have the right, by file capabilities or setuid."""
-
     class Socket(socket.socket):
         def bind(self, address: object, /) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(socket, "socket", Socket)
-    assert choose_port(replace(SPEC, port=80), 0, frozenset()) == 80
     obstacle = find_obstacle("127.0.0.1", 80)
     assert obstacle is not None
     assert "cap_net_bind_service may listen on port 80" in obstacle.text
+    assert obstacle.lacks_right

@@ -9,6 +9,7 @@ import pytest
 from minikube.errors import StartError
 from minikube.manifest import Manifest, load_manifest
 from minikube.project.environment import instance_environment, project_environment, service_path
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.interface import fill_command
 
 OWN = str(Path(sys.executable).parent)
@@ -32,7 +33,7 @@ def manifest(path: Path, text: str, environ: dict[str, str] | None = None) -> Ma
 def environment(loaded: Manifest, environ: dict[str, str] | None = None, port: int = 7070) -> dict[str, str]:
     """The variables of the first replica of service x."""
     base = project_environment(loaded, environ or {}, "127.0.0.1:5555", "unix:///ours")
-    return instance_environment(base, loaded.services["x"], "id", "127.0.0.1", port, "token", 2)
+    return instance_environment(base, loaded.services["x"], "id", "127.0.0.1", InstancePorts(port), "token", 2)
 
 
 SERVICE = '[services.x]\ncommand = "run"\nport = 7070\n'
@@ -83,3 +84,14 @@ def test_a_required_variable_without_a_value_keeps_an_instance_from_starting(tmp
         environment(loaded, port=0)
     with pytest.raises(StartError, match="PORT is not set: set port"):
         fill_command(loaded.services["x"].argv, {})
+
+
+def test_an_instance_has_its_named_ports_whatever_a_file_says(tmp_path: Path) -> None:
+    """A file's value of such a variable is the application's own idea, as its PORT is."""
+    (tmp_path / "x.env").write_text("PORT_DEBUG=1\nPORT_OTHER=2\nPORT=3\n")
+    keys = 'env_file = "x.env"\nports = { debug = 9230 }\nenv = { URL = "at ${PORT_DEBUG}/${PORT}" }\n'
+    loaded = manifest(tmp_path, SERVICE + keys)
+    base = project_environment(loaded, {}, "127.0.0.1:5555", "unix:///ours")
+    ports = InstancePorts(7070, {"debug": 9230})
+    env = instance_environment(base, loaded.services["x"], "id", "127.0.0.1", ports, "")
+    assert [env[name] for name in ("PORT_DEBUG", "PORT_OTHER", "PORT", "URL")] == ["9230", "2", "7070", "at 9230/7070"]

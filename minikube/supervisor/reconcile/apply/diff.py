@@ -23,6 +23,7 @@ from minikube.manifest import Manifest, ServiceSpec
 from minikube.manifest.diagnostics import join_words
 from minikube.manifest.dump import dump_service
 from minikube.project import dependency_graph, service_diff
+from minikube.project.instance_ports import fixed_ports
 
 CHANGEABLE = ("services", "path", "directory", "warnings")
 """Fields of a manifest that may differ."""
@@ -144,9 +145,16 @@ def _in_order(order: tuple[str, ...], names: Iterable[str]) -> tuple[str, ...]:
 def _vacated(apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]) -> frozenset[str]:
     """Return the replaced services whose old address another service of the new manifest has."""
     # Addresses, not ports: two services may have the same port on two loopback addresses.
-    held = {(before[name].host, before[name].port): name for name in apply_plan.replaced if before[name].port}
-    wanted = {(after[name].host, after[name].port): name for name in (*apply_plan.added, *apply_plan.replaced)}
+    held = {address: name for name in apply_plan.replaced for address in _addresses(before[name])}
+    wanted = {
+        address: name for name in (*apply_plan.added, *apply_plan.replaced) for address in _addresses(after[name])
+    }
     return frozenset(holder for address, holder in held.items() if wanted.get(address, holder) != holder)
+
+
+def _addresses(spec: ServiceSpec) -> set[tuple[str, str, int]]:
+    """Return the addresses that the manifest gives to a service: host, protocol and port."""
+    return {(spec.host, protocol, port) for protocol, port in fixed_ports(spec).used(spec)}
 
 
 # ---------------------------------------------------------------- the reply

@@ -19,6 +19,7 @@ import trio
 from minikube.engine.command import error_line
 from minikube.errors import PortTaken, ResourceExhausted, StartError
 from minikube.linux import processes
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.container.client import EngineClient, EngineReply
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, fill_command
@@ -65,13 +66,13 @@ class Container:
         launch: Launch,
         name: str,
         env: Mapping[str, str],
-        port: int,
+        ports: InstancePorts,
         unremoved: dict[str, bool],
     ) -> None:
         self.id = ""
         self.pid = 0
         self.host = launch.spec.host
-        self.port = port
+        self.ports = ports
         self.env = env
         self.network = ""
         """The engine's network on which the container has its address; empty where it is reached at an address of this machine."""
@@ -336,7 +337,9 @@ class Container:
                 message = os.read(self.stderr, 65_536).decode("utf-8", "replace")
         service = self._launch.spec.name
         if "address already in use" in message or "port is already allocated" in message:
-            return PortTaken(f"port {self.port} is taken — set services.{service}.port or stop the process that has it")
+            return PortTaken(
+                f"port {self.ports.main} is taken — set services.{service}.port or stop the process that has it"
+            )
         return StartError(f"cannot start its container: {error_line(message)}")
 
     async def _remove(self) -> None:

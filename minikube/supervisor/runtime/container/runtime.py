@@ -28,6 +28,7 @@ from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
 from minikube.project.environment import instance_environment
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.container.client import EngineClient, ReportEvent
 from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Container, remove
 from minikube.supervisor.runtime.container.images import Images
@@ -96,25 +97,26 @@ class ContainerRuntime:
         client, spec = self._open_client(), launch.spec
         await self._remove_leftovers(client)
         # On the project's network every container has all ports to itself, so the port need not be free here.
-        if spec.has_own_address and not spec.auto_port:
-            return await self._start(client, launch, spec.port)
-        async with self._port_allocator.claim(spec, launch.port, launch.used_ports) as port:
-            return await self._start(client, launch, port)
+        if spec.has_own_address and not spec.auto_port and not spec.ports:
+            return await self._start(client, launch, InstancePorts(spec.port))
+        async with self._port_allocator.claim(spec, launch.ports, launch.used_ports) as ports:
+            return await self._start(client, launch, ports)
 
-    async def _start(self, client: EngineClient, launch: Launch, port: int) -> Container:
+    async def _start(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
         spec = launch.spec
         base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
-        networking, listen = ContainerNetworking(), (spec.host, port)
+        networking, host = ContainerNetworking(), spec.host
         if spec.container_port:
-            published = publish_argument(spec.host, port, spec.container_port)
+            published = publish_argument(spec.host, ports.main, spec.container_port)
             networking = ContainerNetworking("bridge", published=published)
-            listen = (ALL_ADDRESSES, spec.container_port)
+            host = ALL_ADDRESSES
         elif spec.has_own_address:
             project_network = self._open_network(client)
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[2])
-            networking, listen = ContainerNetworking(network.name, alias=spec.name), (ALL_ADDRESSES, port)
-        env = instance_environment(base, spec, launch.id, *listen, self._token(spec, launch.id), launch.replica)
+            networking, host = ContainerNetworking(network.name, alias=spec.name), ALL_ADDRESSES
+        inner, token = ports.in_container(spec), self._token(spec, launch.id)
+        env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         plain, filed = split_environment(env, os.environ)
         with _env_file(self._project_dir, filed) as env_file:
@@ -129,7 +131,7 @@ class ContainerRuntime:
                 env_file=env_file,
                 mounts=mounts,
             )
-            container = await self._create(client, launch, arguments, plain, env, port)
+            container = await self._create(client, launch, arguments, plain, env, ports)
         container.network = networking.network if spec.has_own_address else ""
         try:
             await container.start()
@@ -262,10 +264,10 @@ class ContainerRuntime:
         arguments: tuple[str, ...],
         plain: Mapping[str, str],
         env: Mapping[str, str],
-        port: int,
+        ports: InstancePorts,
     ) -> Container:
         name = container_name(self._manifest.name, client.engine.mark, launch.name)
-        container = Container(client, launch, name, env, port, self._unremoved)
+        container = Container(client, launch, name, env, ports, self._unremoved)
         # Before the engine is asked: a cancelled `create` may have made the container all the same.
         self._unremoved[name] = False
         reply = await client.run(*arguments, env=plain)

@@ -12,6 +12,7 @@ from minikube.linux.credentials import Credentials, find_credentials, login_envi
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.environment import instance_environment
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.exit_status import Exit
 from minikube.supervisor.runtime.interface import OUTPUT_LIMIT, ExecResult, Launch, ShowProgress, fill_command
 from minikube.supervisor.runtime.pipes import collect
@@ -52,10 +53,10 @@ class ProcessRuntime:
 
     async def start(self, launch: Launch) -> "LocalProcess":
         """Start an instance as a process; see `Runtime.start`."""
-        async with self._port_allocator.claim(launch.spec, launch.port, launch.used_ports) as port:
-            return await self._start(launch, port)
+        async with self._port_allocator.claim(launch.spec, launch.ports, launch.used_ports) as ports:
+            return await self._start(launch, ports)
 
-    async def _start(self, launch: Launch, port: int) -> "LocalProcess":
+    async def _start(self, launch: Launch, ports: InstancePorts) -> "LocalProcess":
         spec = launch.spec
         base, credentials = dict(self._environment(spec)), Credentials()
         if spec.user or spec.group:
@@ -65,7 +66,9 @@ class ProcessRuntime:
             except StartError as error:  # shown as the reason of the instance, which names the service already
                 raise StartError(str(error).removeprefix(f"{spec.name}: ")) from None
             base.update(await trio.to_thread.run_sync(login_environment, spec.user))
-        env = instance_environment(base, spec, launch.id, spec.host, port, self._token(spec, launch.id), launch.replica)
+        env = instance_environment(
+            base, spec, launch.id, spec.host, ports, self._token(spec, launch.id), launch.replica
+        )
         command = Command(
             fill_command(spec.argv, env),
             env,
@@ -80,16 +83,18 @@ class ProcessRuntime:
         process = await self._process_table.start(command)
         for warning in process.group.warnings if process.group else ():
             self._warn(spec, warning)
-        return LocalProcess(self._process_table, process, command, spec.host, port)
+        return LocalProcess(self._process_table, process, command, spec.host, ports)
 
 
 class LocalProcess:
     """A process of this machine as a running instance. Implements `Running`."""
 
-    def __init__(self, process_table: ProcessTable, process: Process, command: Command, host: str, port: int) -> None:
+    def __init__(
+        self, process_table: ProcessTable, process: Process, command: Command, host: str, ports: InstancePorts
+    ) -> None:
         self.pid = process.pid
         self.host = host
-        self.port = port
+        self.ports = ports
         self.env: Mapping[str, str] = command.env
         self.stdout, self.stderr = process.stdout, process.stderr
         self.exited = process.exited

@@ -12,6 +12,7 @@ from minikube.health.prober import Prober
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.model import Instance, ProcessState, Registration
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.controller import InstanceController
@@ -60,7 +61,7 @@ class FakeProcess:
 
     def __init__(self, supervisor: "FakeSupervisor", pid: int) -> None:
         self.pid = pid
-        self.port = supervisor.port
+        self.ports = InstancePorts(supervisor.port)
         self.exited = trio.Event()
         self.exit: Exit | None = None
         self._supervisor = supervisor

@@ -6,6 +6,7 @@ import pytest
 
 from minikube.manifest import HealthSpec, ServiceSpec
 from minikube.model import CheckState, InstanceView, ProcessState
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.instance.status import OUTDATED, RunningProcess, instance_view
 from minikube.supervisor.readiness.check_state import CheckSummary
@@ -19,7 +20,7 @@ OLD_PROCESS = RunningProcess(pid=42, started=5.0, outdated=True)
 
 def view(state: InstanceState, process: RunningProcess | None = PROCESS) -> InstanceView:
     return instance_view(
-        InstanceDescription("0badcafe", "web-2", SPEC, "127.0.0.1", 80),
+        InstanceDescription("0badcafe", "web-2", SPEC, "127.0.0.1", InstancePorts(80)),
         state,
         CheckSummary(CheckState.PASSING, "200 OK", since=7.0, checked=9.0),
         state.reason,

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from minikube.model import Address, CheckState, Instance, ProcessState
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.readiness.check_state import CheckFacts, merge_states
 from minikube.supervisor.readiness.registration import InstanceDescription
 from tests.unit.supervisor.instance.fakes import SPEC
@@ -69,8 +70,10 @@ def test_the_reason_is_that_of_the_state_which_is_shown(facts: CheckFacts, reaso
 
 def test_an_entry_leads_to_the_instance_only_with_its_name_and_address() -> None:
     spec = msgspec.structs.replace(SPEC, name="web", register="supervisor")
-    own = InstanceDescription("1", "web", spec, "localhost", 80)
-    itself = InstanceDescription("1", "web", msgspec.structs.replace(spec, register="self"), "localhost", 80)
+    own = InstanceDescription("1", "web", spec, "localhost", InstancePorts(80))
+    itself = InstanceDescription(
+        "1", "web", msgspec.structs.replace(spec, register="self"), "localhost", InstancePorts(80)
+    )
 
     def entry(name: str, host: str, port: int) -> Instance:
         return Instance("1", name, Address(host, port), "ttl:", PASSING)

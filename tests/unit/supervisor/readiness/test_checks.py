@@ -50,7 +50,7 @@ async def test_a_check_for_which_this_machine_has_nothing_left_is_no_failure(
     def on_probe(status: ProbeStatus, result: ProbeResult) -> None:
         found.append(status.state)
 
-    instance = InstanceDescription("a", "web", SPEC, "127.0.0.1", 0)
+    instance = InstanceDescription("a", "web", SPEC, "127.0.0.1")
     checks = InstanceChecks(instance, cast(Any, Running(error)), capture_in(tmp_path), Prober(), on_probe, list)
     with trio.move_on_after(70):
         await checks.run()
@@ -73,7 +73,7 @@ async def test_secrets_in_the_output_of_a_check_are_masked_also_where_it_is_cut(
             end = None if code is None else SimpleNamespace(clean=not code)
             return SimpleNamespace(output=outputs[len(found)], exit=end)
 
-    instance = InstanceDescription("a", "web", SPEC, "127.0.0.1", 0)
+    instance = InstanceDescription("a", "web", SPEC, "127.0.0.1")
     log = capture_in(tmp_path, secrets=["hunter22"])
     with trio.CancelScope() as scope:
 

@@ -6,6 +6,7 @@ from msgspec import structs
 
 from minikube.health.prober import Prober
 from minikube.model import Address, CheckState, Instance, ProcessState
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.readiness.readiness import Readiness, ReadinessCallbacks
 from minikube.supervisor.readiness.registration import InstanceDescription
 from minikube.supervisor.readiness.registry_sync import RegistrySync
@@ -15,7 +16,9 @@ WEB = structs.replace(SPEC, name="web", register="supervisor")
 
 
 def make_readiness(registry_sync: FakeSupervisor, register: str = "supervisor") -> Readiness:
-    description = InstanceDescription("1", "web", structs.replace(WEB, register=register), "127.0.0.1", 80)
+    description = InstanceDescription(
+        "1", "web", structs.replace(WEB, register=register), "127.0.0.1", InstancePorts(80)
+    )
     callbacks = ReadinessCallbacks(*(lambda *_: None,) * 5)
     return Readiness(description, cast(RegistrySync, registry_sync), Prober(), callbacks)
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from minikube.manifest import HealthSpec, ServiceSpec
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.readiness.registration import InstanceDescription
 
 
 def described(health: HealthSpec, **fields: Any) -> InstanceDescription:
     spec = ServiceSpec("web", Path("/"), ("run",), health=health, env={"DB_PASSWORD": "pa$$word"})
-    return InstanceDescription("0badcafe", "web-2", spec, "127.0.0.1", 80, **fields)
+    return InstanceDescription("0badcafe", "web-2", spec, "127.0.0.1", InstancePorts(80), **fields)
 
 
 def test_a_checks_url_knows_the_instance() -> None:

@@ -11,6 +11,7 @@ import trio.testing
 from minikube.engine.command import Engine
 from minikube.errors import ResourceExhausted, StartError
 from minikube.manifest import ServiceSpec
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.container.client import (
     COMMAND_TIMEOUT_S,
     DOUBT_DELAY_S,
@@ -63,7 +64,7 @@ async def test_a_command_that_cannot_be_started_is_a_reply(error: StartError, ki
 async def test_a_container_whose_start_is_undone_closes_its_pidfd() -> None:
     process_table = FailingTable(ResourceExhausted("no process left"))
     launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
-    container = Container(client_of(process_table), launch, "x", {}, 0, {})
+    container = Container(client_of(process_table), launch, "x", {}, InstancePorts(), {})
     held = os.pidfd_open(os.getpid())
     container.pid, container._pidfd = 4711, held
     process_table.external[4711] = "0badcafe"
@@ -89,7 +90,7 @@ async def test_a_container_that_two_tasks_remove_at_the_same_time_is_no_error(au
     runtime = ContainerRuntime.__new__(ContainerRuntime)
     runtime._unremoved = {"x": False}
     launch = Launch(ServiceSpec("x", Path("/"), ("run",)), "0badcafe", "x")
-    container = Container(client, launch, "x", {}, 0, runtime._unremoved)
+    container = Container(client, launch, "x", {}, InstancePorts(), runtime._unremoved)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(container._remove)
         await trio.sleep(0.1)
