@@ -88,7 +88,9 @@ def _entries(file: str, text: str, notes: Notes) -> dict[str, _Line]:
             continue
         if match[1] in found:
             before = found[match[1]]
-            notes.refuse(Span(file, before.number, before.number), match[1], f"stands again in line {number}, which counts")
+            notes.refuse(
+                Span(file, before.number, before.number), match[1], f"stands again in line {number}, which counts"
+            )
         found[match[1]] = _Line(number, match[1], match[2].rstrip())
     return found
 
@@ -110,7 +112,9 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     uses_port = _USES_PORT.search(line.command) is not None
     if line.name != RELEASE and (uses_port or _WEB_NAME.search(line.name)):
         service["port"] = "auto"
-        note("port", f"a free port, where foreman gives {port} — write a number to fix it; add health to have it checked")
+        note(
+            "port", f"a free port, where foreman gives {port} — write a number to fix it; add health to have it checked"
+        )
     elif uses_port:
         service["port"] = "auto"
         service["register"] = "none"
@@ -121,7 +125,10 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     if line.name == RELEASE:
         service["restart"] = "never"
         service["on_exit"] = "stop-all-on-failure"
-        note("on_exit", "Heroku runs release before the others, which wait for it here; foreman starts it together with them")
+        note(
+            "on_exit",
+            "Heroku runs release before the others, which wait for it here; foreman starts it together with them",
+        )
         return service
     service["restart"] = "never"
     service["on_exit"] = "stop-all"
@@ -136,5 +143,11 @@ def _note_port_of_env(found: Found, destination: Destination, notes: Notes, firs
     except UsageError:
         return
     for name in dict.fromkeys(_LISTENING.findall(text)):
-        advice = "ports count from it in foreman — write port in its service" if name == "PORT" else "write host in its service"
-        notes.inexact(first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}")
+        advice = (
+            "ports count from it in foreman — write port in its service"
+            if name == "PORT"
+            else "write host in its service"
+        )
+        notes.inexact(
+            first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}"
+        )

@@ -13,9 +13,9 @@ Reader = Callable[[Found, Destination], Imported]
 
 MODULES: dict[Format, str] = {
     "procfile": "minikube.importers.procfile",
-    "process_compose": "minikube.importers.process_compose",
-    "supervisord": "minikube.importers.supervisord",
-    "pm2": "minikube.importers.pm2",
+    "process_compose": "minikube.importers.process_compose.project",
+    "supervisord": "minikube.importers.supervisord.config",
+    "pm2": "minikube.importers.pm2.ecosystem",
 }
 """By format the module whose `read` is the reader."""
 

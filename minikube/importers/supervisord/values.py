@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
-from minikube.importers.ini import Section
 from minikube.importers.manifest_text import literal
 from minikube.importers.result import KeyPath, Notes, Span
+from minikube.importers.supervisord.ini import Section
 from minikube.manifest.diagnostics import did_you_mean
 
 TOOL = "supervisord"
@@ -122,7 +122,9 @@ class Expansions(Struct, frozen=True):
             parts += [literal(text[at : match.start()]), expand(match)]
             at = match.end()
         whole = "".join([*parts, literal(text[at:])])
-        return _HERE.sub(lambda match: os.path.relpath(match[1], self.cwd) if relative and self.cwd else match[1], whole)
+        return _HERE.sub(
+            lambda match: os.path.relpath(match[1], self.cwd) if relative and self.cwd else match[1], whole
+        )
 
 
 def with_here(text: str, directory: str) -> str:

@@ -5,17 +5,18 @@ itself, its event listeners and FastCGI programs are left out.
 """
 
 import glob
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 from minikube.importers.detect import Found
-from minikube.importers.ini import Section, merge_sections, parse_ini
 from minikube.importers.names import service_names
 from minikube.importers.result import Imported, Notes, SourceFile
 from minikube.importers.source import Destination, read_source, source_error, source_file
-from minikube.importers.supervisord_program import Program, Shared
-from minikube.importers.supervisord_values import TOOL, Expansions, Options, environment, with_here
+from minikube.importers.supervisord.ini import Section, merge_sections, parse_ini
+from minikube.importers.supervisord.program import Program, Shared
+from minikube.importers.supervisord.values import TOOL, Expansions, Options, environment, with_here
 
 MOST_FILES = 500
 FIRST_PRIORITY = 999
@@ -59,7 +60,9 @@ def read(found: Found, destination: Destination) -> Imported:
     for name, section in programs.items():
         program_name = name.partition(":")[2].strip()
         options = Options(section, notes)
-        program = Program(options, program_name, names[program_name], shared, groups.get(program_name, ("", FIRST_PRIORITY)))
+        program = Program(
+            options, program_name, names[program_name], shared, groups.get(program_name, ("", FIRST_PRIORITY))
+        )
         for label, service in program.services({*names.values(), *services}).items():
             services[label] = service
             if not service.get("profiles"):
@@ -119,7 +122,10 @@ def _groups(sections: dict[str, Section], names: dict[str, str], notes: Notes) -
         priority = options.integer("priority")
         for program in (options.text("programs") or "").split(","):
             if program.strip() in names:
-                found[program.strip()] = name.partition(":")[2].strip(), FIRST_PRIORITY if priority is None else priority
+                found[program.strip()] = (
+                    name.partition(":")[2].strip(),
+                    FIRST_PRIORITY if priority is None else priority,
+                )
             elif program.strip():
                 options.refuse("programs", f"there is no [program:{program.strip()}]")
         options.finish(("programs", "priority"))
@@ -129,7 +135,7 @@ def _groups(sections: dict[str, Section], names: dict[str, str], notes: Notes) -
 def _order(services: dict[str, dict[str, Any]], priorities: dict[str, int]) -> None:
     """Let each service start after those of the next smaller priority; those that do not run are no obstacle."""
     levels = sorted(set(priorities.values()))
-    for before, level in zip(levels, levels[1:], strict=False):
+    for before, level in itertools.pairwise(levels):
         earlier = [name for name, priority in priorities.items() if priority == before]
         for name in (name for name, priority in priorities.items() if priority == level):
             services[name]["depends_on"] = {other: {"condition": "started", "required": False} for other in earlier}

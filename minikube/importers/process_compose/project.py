@@ -11,15 +11,16 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
 from minikube.importers.names import dns_label, service_names
-from minikube.importers.process_compose_probes import LOCAL_HOSTS, TOOL
-from minikube.importers.process_compose_service import (
+from minikube.importers.process_compose.lifecycle import TOOL
+from minikube.importers.process_compose.probes import LOCAL_HOSTS
+from minikube.importers.process_compose.service import (
     Project,
     Service,
     environment,
     is_deferred,
     template_variables,
 )
-from minikube.importers.process_compose_text import TemplateError, Texts
+from minikube.importers.process_compose.text import TemplateError, Texts
 from minikube.importers.result import Imported, Notes, SourceFile
 from minikube.importers.source import Destination, read_source, source_error, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
@@ -71,7 +72,9 @@ def read(found: Found, destination: Destination) -> Imported:
     _drop_left_out(services, named, project)
     env = _environment(top, texts)
     top.refuse_all(LEFT_OUT)
-    top.finish(("processes", "environment", "name", "vars", "shell", "extends", "disable_env_expansion", *LEFT_OUT), TOOL)
+    top.finish(
+        ("processes", "environment", "name", "vars", "shell", "extends", "disable_env_expansion", *LEFT_OUT), TOOL
+    )
     dotenv = () if project.dotenv_each else ({"path": destination.path(".env"), "required": False},)
     return Imported(
         tool=TOOL,
@@ -80,7 +83,7 @@ def read(found: Found, destination: Destination) -> Imported:
         name=_project_name(top),
         env=env,
         env_file=dotenv,
-        notes=notes.in_order(),
+        notes=tuple(note for note in notes.in_order() if note.path[:1] != ("services",) or note.path[1] in services),
     )
 
 
@@ -169,7 +172,9 @@ def _extended(top: TableKeys, path: Path) -> dict[str, Table]:
             raise source_error(path, f"processes.{name} extends itself", entry.span.line)
         base = resolve(parent, (name, *below))
         if base is None:
-            raise source_error(path, f"processes.{name} extends {parent}, and there is no such process", entry.span.line)
+            raise source_error(
+                path, f"processes.{name} extends {parent}, and there is no such process", entry.span.line
+            )
         return _merged(base, own)
 
     for name in table.keys:
@@ -243,7 +248,9 @@ def _shell(top: TableKeys) -> tuple[str, ...]:
     if keys is None:
         return ()
     command, argument = keys.text("shell_command") or "bash", keys.text("shell_argument") or "-c"
-    keys.refuse_all(dict.fromkeys(("elevated_shell_command", "elevated_shell_argument"), "no service gets rights of its own"))
+    keys.refuse_all(
+        dict.fromkeys(("elevated_shell_command", "elevated_shell_argument"), "no service gets rights of its own")
+    )
     keys.finish(("shell_command", "shell_argument"), TOOL)
     return () if (command, argument) == ("bash", "-c") else (command, argument)
 
@@ -276,4 +283,3 @@ def _drop_left_out(services: dict[str, dict[str, Any]], named: dict[str, TableKe
                 del service["depends_on"][target]
                 if not service["depends_on"]:
                     del service["depends_on"]
-

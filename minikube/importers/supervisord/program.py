@@ -15,7 +15,7 @@ from minikube.importers.manifest_text import give_port
 from minikube.importers.names import dns_label, free_label
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
-from minikube.importers.supervisord_values import Expansions, Options, environment
+from minikube.importers.supervisord.values import Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
 
 MANUAL = "manual"
@@ -27,7 +27,9 @@ MOST_SERVICES = 50
 START_SECONDS = 1
 START_RETRIES = 3
 
-STANDARD_STREAMS = frozenset({"/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "auto", "none", "off", "/dev/null"})
+STANDARD_STREAMS = frozenset(
+    {"/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/2", "auto", "none", "off", "/dev/null"}
+)
 """Log files that need none of ours: what they mean is that minikube has the output, or that it is not needed."""
 
 OWN_LOG = "each service has its log in .minikube/logs — see `minikube logs`"
@@ -44,7 +46,17 @@ LEFT_OUT = {
     "stderr_logfile_backups": "stderr is in the same log as stdout",
 }
 KNOWN = (
-    *("command", "process_name", "numprocs", "numprocs_start", "directory", "umask", "priority", "autostart", "autorestart"),
+    *(
+        "command",
+        "process_name",
+        "numprocs",
+        "numprocs_start",
+        "directory",
+        "umask",
+        "priority",
+        "autostart",
+        "autorestart",
+    ),
     *("startsecs", "startretries", "exitcodes", "stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup", "user"),
     *("redirect_stderr", "stdout_logfile", "stderr_logfile", "stdout_logfile_maxbytes", "stdout_logfile_backups"),
     *("environment", *LEFT_OUT),
@@ -89,7 +101,9 @@ class Program:
             for number in range(self.first, self.first + self.count):
                 label = free_label(dns_label(f"{self.label}-{number:0{len(str(self.first + self.count - 1))}}"), taken)
                 made[label] = self.service(label, number, (*self.groups(), self.label))
-            text = f"each process is a service of its own, so that its number is right — @{self.label} names all of them"
+            text = (
+                f"each process is a service of its own, so that its number is right — @{self.label} names all of them"
+            )
             options.inexact("numprocs", ("services", next(iter(made))), text)
         else:
             made[self.label] = self.service(self.label, "${REPLICA}" if self.count > 1 else self.first, self.groups())
@@ -133,7 +147,9 @@ class Program:
         if options.boolean("autostart") is False:
             made["profiles"] = [MANUAL]
         process_name = options.text("process_name")
-        if process_name and not re.fullmatch(r"(?:%\((?:program_name|group_name|process_num)\)[0-9]*[sd]|[-_])+", process_name):
+        if process_name and not re.fullmatch(
+            r"(?:%\((?:program_name|group_name|process_num)\)[0-9]*[sd]|[-_])+", process_name
+        ):
             options.inexact("process_name", path, "an instance is named after its service: NAME, or NAME-1, NAME-2, …")
         made |= self.restart(path) | self.stop(path) | self.logs()
         give_port(made, options.notes, options.header, f"[program:{self.name}]", label)

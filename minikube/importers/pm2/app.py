@@ -2,14 +2,12 @@
 
 import os
 import re
-import shlex
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from minikube.importers.manifest_text import literal
 from minikube.importers.names import dns_label, free_label
-from minikube.importers.shell_lines import from_shell, line_keys
+from minikube.importers.pm2.script import script_keys
 from minikube.importers.source import Destination
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Scalar, Table, plain_value
@@ -35,12 +33,6 @@ ALIASES = {
 }
 """Other names of keys; each key may also be written in camelCase."""
 
-INTERPRETERS = {
-    **{".sh": "bash", ".py": "python", ".rb": "ruby", ".php": "php", ".pl": "perl", ".js": "node", ".coffee": "coffee"},
-    **{".ls": "lsc", ".ts": "bun", ".tsx": "bun", ".cjs": "node", ".mjs": "node"},
-}
-"""By the end of a script's name, what pm2 runs it with."""
-
 _LOGS = "each service has its log in .minikube/logs — see `minikube logs`"
 _PM2 = "is about pm2 itself"
 LEFT_OUT = {
@@ -49,9 +41,34 @@ LEFT_OUT = {
     "pid_file": "`minikube ps --json` has the pids",
     **dict.fromkeys(
         (
-            *("vizion", "pmx", "automation", "trace", "disable_trace", "deep_monitoring", "event_loop_inspector", "io", "v8"),
-            *("install_url", "post_update", "username", "windowsHide", "kill_retry_time", "force", "write", "increment_var"),
-            *("source_map_support", "disable_source_map_support", "execute_command", "append_env_to_name", "name_prefix"),
+            *(
+                "vizion",
+                "pmx",
+                "automation",
+                "trace",
+                "disable_trace",
+                "deep_monitoring",
+                "event_loop_inspector",
+                "io",
+                "v8",
+            ),
+            *(
+                "install_url",
+                "post_update",
+                "username",
+                "windowsHide",
+                "kill_retry_time",
+                "force",
+                "write",
+                "increment_var",
+            ),
+            *(
+                "source_map_support",
+                "disable_source_map_support",
+                "execute_command",
+                "append_env_to_name",
+                "name_prefix",
+            ),
         ),
         _PM2,
     ),
@@ -63,8 +80,28 @@ LEFT_OUT = {
     "watch_options": "there is no such setting",
 }
 KNOWN = (
-    *("name", "script", "args", "exec_interpreter", "interpreter", "node_args", "cwd", "instances", "exec_mode", "watch"),
-    *("ignore_watch", "max_memory_restart", "env", "autorestart", "autostart", "max_restarts", "min_uptime", "restart_delay"),
+    *(
+        "name",
+        "script",
+        "args",
+        "exec_interpreter",
+        "interpreter",
+        "node_args",
+        "cwd",
+        "instances",
+        "exec_mode",
+        "watch",
+    ),
+    *(
+        "ignore_watch",
+        "max_memory_restart",
+        "env",
+        "autorestart",
+        "autostart",
+        "max_restarts",
+        "min_uptime",
+        "restart_delay",
+    ),
     *("exp_backoff_restart_delay", "kill_timeout", "cron_restart", "namespace", "uid", "gid", "port", "treekill"),
     *("stop_exit_codes", "instance_var", *LEFT_OUT),
 )
@@ -87,7 +124,7 @@ class App:
         if not (keys.text("script") or "").strip():
             keys.notes.refuse(keys.span(), keys.source, "has no script")
             return {}
-        self.made |= self.run()
+        self.made |= script_keys(keys, self.destination.source_dir / self.cwd)
         cwd = self.destination.path(literal(_joined(self.cwd, self.made.pop("cwd", "."))))
         if cwd != ".":
             self.made["cwd"] = cwd
@@ -106,63 +143,6 @@ class App:
         keys.refuse_all(LEFT_OUT)
         keys.finish(KNOWN, TOOL)
         return {self.label: self.made} | more
-
-    def run(self) -> dict[str, Any]:
-        """Return `command` or `shell`."""
-        keys = self.keys
-        script = (keys.text("script") or "").strip()
-        if " " in script:  # pm2 hands it to bash
-            keys.refuse("args", "script is a line for a shell, which pm2 runs without args")
-            for key in ("exec_interpreter", "node_args"):
-                keys.refuse(key, "script is a line for a shell")
-            return line_keys(from_shell(script), bash=True)
-        interpreter = self.interpreter(script)
-        words = [script if interpreter else self.program(script)]
-        if interpreter:
-            words = [*shlex_words(interpreter), *self.words("node_args"), script]
-        return {"command": [literal(word) for word in (*words, *self.words("args"))]}
-
-    def words(self, key: str) -> list[str]:
-        """Take a key with a list of words, or a string that is split into words."""
-        entry = self.keys.entry(key)
-        if entry is not None and isinstance(entry.value, Scalar):
-            return shlex_words(entry.value.text)
-        return self.keys.strings(key) or []
-
-    def interpreter(self, script: str) -> str:
-        """Return the program that runs the script; empty where it runs itself."""
-        keys = self.keys
-        chosen = keys.text("exec_interpreter")
-        if chosen == "none":
-            return ""
-        if chosen and chosen.startswith("node@"):
-            keys.inexact("exec_interpreter", "command", f"{chosen} is the node of nvm — here the one on the PATH runs")
-            return "node"
-        if chosen:
-            return chosen
-        known = INTERPRETERS.get(Path(script).suffix)
-        if known == "bun":
-            keys.inexact("script", "command", "pm2 runs TypeScript with bun — write ts-node, tsx or node where that is meant")
-        if known:
-            return known
-        return "node" if self.is_for_node(script) else ""
-
-    def is_for_node(self, script: str) -> bool:
-        """Return whether a script without a known ending is one for node: pm2 takes it for one unless it is a binary."""
-        try:
-            with (self.destination.source_dir / self.cwd / script).open("rb") as file:
-                start = file.read(256)
-        except (OSError, ValueError):
-            return False  # a program on the PATH
-        return not start.startswith(b"#!") and b"\0" not in start
-
-    def program(self, script: str) -> str:
-        """Return the script as a program: with a slash where it is a file beside it and not one on the PATH."""
-        try:
-            beside = "/" not in script and (self.destination.source_dir / self.cwd / script).is_file()
-        except (OSError, ValueError):
-            beside = False
-        return f"./{script}" if beside else script
 
     def environment(self) -> None:
         keys = self.keys.below("env", (*self.keys.path, "env"))
@@ -207,7 +187,10 @@ class App:
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             self.made.setdefault("env", {})[variable] = "${REPLICA}"
             keys.notes.inexact(
-                keys.span("instances"), keys.name("instances"), (*keys.path, "env", variable), "counts from 1, in pm2 from 0"
+                keys.span("instances"),
+                keys.name("instances"),
+                (*keys.path, "env", variable),
+                "counts from 1, in pm2 from 0",
             )
 
     def port(self) -> int:
@@ -258,7 +241,9 @@ class App:
             restart["success"] = codes
         if backoff and backoff > 0:
             restart |= {"delay": f"{backoff}ms", "max_delay": MOST_BACKOFF if backoff < 15_000 else f"{backoff}ms"}
-            keys.inexact("exp_backoff_restart_delay", ("restart", "delay"), "the first restart is at once; then it doubles")
+            keys.inexact(
+                "exp_backoff_restart_delay", ("restart", "delay"), "the first restart is at once; then it doubles"
+            )
             keys.refuse("restart_delay", "exp_backoff_restart_delay is there, too")
         elif delay and delay > 0:
             restart |= {"delay": f"{delay}ms", "max_delay": f"{delay}ms"}
@@ -291,7 +276,9 @@ class App:
             try:
                 good.append(parse_watch(pattern))
             except ValueError:
-                keys.refuse("ignore_watch" if pattern.startswith("!") else "watch", f"{pattern} is no pattern of .gitignore")
+                keys.refuse(
+                    "ignore_watch" if pattern.startswith("!") else "watch", f"{pattern} is no pattern of .gitignore"
+                )
         if good:
             self.made["watch"] = good
         if ignored:
@@ -339,14 +326,6 @@ def canonical(app: Table) -> Table:
         if name not in entries or name == key:
             entries[name] = entry
     return Table(app.span, app.tag, entries)
-
-
-def shlex_words(text: str) -> list[str]:
-    """Return the words of a string; one with a quote that is not closed is split at spaces."""
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return text.split()
 
 
 def _snake_case(key: str) -> str:

@@ -1,16 +1,22 @@
-"""One process of process-compose as a service: what it runs, where, when it is restarted and how it stops."""
+"""One process of process-compose as a service: what it runs, where, with which variables, and what it waits for."""
 
 import re
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from minikube.durations import parse_duration
 from minikube.importers.manifest_text import give_port
-from minikube.importers.process_compose_probes import TOOL, Probing, readiness
-from minikube.importers.process_compose_text import (
+from minikube.importers.process_compose.lifecycle import (
+    TOOL,
+    log_keys,
+    restart_keys,
+    schedule_keys,
+    stop_keys,
+    watch_keys,
+)
+from minikube.importers.process_compose.probes import Probing, readiness
+from minikube.importers.process_compose.text import (
     REPLICA_VARIABLE,
     TemplateError,
     Texts,
@@ -20,12 +26,9 @@ from minikube.importers.shell_lines import going_on, line_keys
 from minikube.importers.source import Destination
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
-from minikube.manifest.values import parse_schedule, parse_watch
 
 MANUAL = "manual"
 """The profile of a process that is started by hand: `minikube start NAME`."""
-
-NEVER_GIVES_UP = 1_000_000
 
 LEFT_OUT = {
     "log_location": "each service has its log in .minikube/logs — see `minikube logs`",
@@ -36,7 +39,6 @@ LEFT_OUT = {
     "monitor_for": "there are no notices about output",
     "monitor_silence_threshold": "there are no notices about output",
     "truncate_log": "logs are rotated — see logs.keep, and `minikube logs --clear`",
-    "is_template_disabled": "is taken over: templates stay as they are",
     "original_config": "is written by process-compose itself",
     "replica_num": "is written by process-compose itself",
     "replica_name": "is written by process-compose itself",
@@ -54,7 +56,7 @@ KNOWN = (
     *("command", "entrypoint", "environment", "env_file", "availability", "depends_on", "liveness_probe"),
     *("readiness_probe", "ready_log_line", "shutdown", "working_dir", "namespace", "replicas", "description", "vars"),
     *("disabled", "is_disabled", "is_daemon", "is_foreground", "is_tty", "is_interactive", "is_dotenv_disabled"),
-    *("schedule", "watch", "log_configuration", "success_exit_codes", "extends", *LEFT_OUT),
+    *("schedule", "watch", "log_configuration", "success_exit_codes", "extends", "is_template_disabled", *LEFT_OUT),
 )
 
 
@@ -106,13 +108,10 @@ class Service:
                 return None
             self.environment()
             self.selection()
-            self.restart()
-            self.stop()
+            self.made |= restart_keys(keys) | stop_keys(keys, self.texts, bash=not self.project.shell)
             self.check()
             self.depends_on()
-            self.schedule()
-            self.watch()
-            self.logs()
+            self.made |= schedule_keys(keys) | watch_keys(keys, self.path) | log_keys(keys)
         except TemplateError as error:
             text = f"the template {error} is not understood — only a variable with a plain value is; write out what it makes"
             keys.notes.refuse(keys.span(), keys.source, text)
@@ -126,6 +125,11 @@ class Service:
         """Take a key with a string, and return it as the manifest has it."""
         text = self.keys.text(key)
         return None if text is None else self.texts.convert(text, for_shell=for_shell, templates=templates)
+
+    def path(self, text: str) -> str:
+        """Return a path of the process, which is relative to where it runs, as the manifest has it."""
+        working_dir = self.convert("working_dir") or "."
+        return self.project.destination.path(_joined(self.base, _joined(working_dir, text)))
 
     def run(self) -> bool:
         """Set what runs, and where. Return whether there is anything."""
@@ -142,8 +146,7 @@ class Service:
         if not made:
             return False
         self.made |= made
-        working_dir = self.convert("working_dir") or "."
-        cwd = self.project.destination.path(_joined(self.base, _joined(working_dir, self.made.pop("cwd", "."))))
+        cwd = self.path(self.made.pop("cwd", "."))
         if cwd != ".":
             self.made["cwd"] = cwd
         return True
@@ -173,8 +176,7 @@ class Service:
         if not keys.boolean("is_dotenv_disabled") and self.project.dotenv_each:
             files.append({"path": self.project.destination.path(".env"), "required": False})
         if file := self.convert("env_file"):
-            working_dir = self.convert("working_dir") or "."
-            files.append(self.project.destination.path(_joined(self.base, _joined(working_dir, file))))
+            files.append(self.path(file))
         if files:
             self.made["env_file"] = files[0] if len(files) == 1 else files
 
@@ -197,67 +199,10 @@ class Service:
         if description := self.convert("description"):
             self.made["meta"] = {"description": " ".join(description.split())}
 
-    def restart(self) -> None:
-        """Set `restart` and `on_exit`, with the defaults of process-compose."""
-        keys = self.keys.below("availability", (*self.keys.path, "restart"))
-        policy = (keys.text("restart") if keys else None) or "no"
-        words = {"always": "always", "on_failure": "on-failure", "exit_on_failure": "never", "no": "never"}
-        if policy not in words and keys:
-            keys.refuse("restart", "expected always, on_failure, exit_on_failure or no — it is never restarted here")
-        restart: dict[str, Any] = {"policy": words.get(policy, "never")}
-        if restart["policy"] != "never":
-            backoff = max((keys.integer("backoff_seconds") if keys else None) or 1, 1)
-            most = max((keys.integer("max_restarts") if keys else None) or 0, 0)
-            restart |= {"delay": f"{backoff}s", "max_delay": f"{backoff}s", "limit": most + 1 if most else NEVER_GIVES_UP}
-            if most:
-                restart |= {"max_restarts": most, "window": "365d"}
-        elif keys:
-            for key in ("backoff_seconds", "max_restarts"):
-                keys.refuse(key, "has no meaning, as the process is never restarted")
-        codes = [int(code) for code in self.keys.strings("success_exit_codes") or () if re.fullmatch(r"[0-9]{1,3}", code)]
-        if codes := sorted({code for code in codes if code <= 255} - {0}):
-            restart["success"] = [0, *codes]
-        self.made["restart"] = restart["policy"] if len(restart) == 1 else restart
-        if policy == "exit_on_failure":
-            self.made["on_exit"] = "stop-all-on-failure"
-        if keys:
-            if keys.boolean("exit_on_end"):
-                self.made["on_exit"] = "stop-all"
-            if keys.boolean("exit_on_skipped"):
-                keys.refuse("exit_on_skipped", 'write on_exit = "stop-all-on-failure" in the services that it depends on')
-            keys.finish(("restart", "backoff_seconds", "max_restarts", "exit_on_end", "exit_on_skipped"), TOOL)
-
-    def stop(self) -> None:
-        keys = self.keys.below("shutdown", (*self.keys.path, "stop"))
-        if keys is None:
-            return
-        stop: dict[str, Any] = {}
-        number = keys.integer("signal")
-        if number is not None:
-            try:
-                stop["signal"] = signal.Signals(number).name.removeprefix("SIG")
-            except ValueError:
-                keys.refuse("signal", "is no signal")
-        command = keys.text("command")
-        if command and command.strip():
-            run = line_keys(self.texts.convert(command, for_shell=True), bash=not self.project.shell)
-            stop |= run if run.keys() <= {"command", "shell"} else {"shell": self.texts.convert(command, for_shell=True).strip()}
-            keys.inexact("command", next(iter(run)), "the signal is sent after it, which process-compose does not do")
-        timeout = keys.integer("timeout_seconds")
-        if timeout is not None and timeout > 0:
-            stop["timeout"] = f"{timeout}s"
-        if keys.boolean("parent_only"):
-            keys.inexact("parent_only", "", "the signal is always sent to all processes of the service")
-        keys.refuse("send_keys", "no keys are sent — the signal ends it")
-        keys.finish(("command", "timeout_seconds", "signal", "parent_only", "send_keys"), TOOL)
-        if stop:
-            self.made["stop"] = stop
-
     def check(self) -> None:
         """Set `health`, and `port` where the probe names it."""
-        restarts = self.made["restart"] not in ("never",) and self.made["restart"] != {"policy": "never"}
-        if isinstance(self.made["restart"], dict):
-            restarts = self.made["restart"]["policy"] != "never"
+        restart = self.made["restart"]
+        restarts = isinstance(restart, dict) and restart["policy"] != "never"
         alone = self.replicas == 1
 
         def own_port(text: str) -> bool:
@@ -303,90 +248,14 @@ class Service:
             return {"condition": condition, "required": False}
         return condition
 
-    def schedule(self) -> None:
-        keys = self.keys.below("schedule", (*self.keys.path, "schedule"))
-        if keys is None:
-            return
-        cron, interval = keys.text("cron"), keys.text("interval")
-        try:
-            if cron:
-                self.made["schedule"] = parse_schedule(cron)
-            elif interval:
-                self.made["schedule"] = parse_schedule(f"every {parse_duration(interval):g}s")
-        except ValueError as error:
-            keys.refuse("cron" if cron else "interval", str(error))
-        if keys.boolean("run_on_start"):
-            keys.inexact("run_on_start", "", "the first run is at its time — `minikube start NAME` runs it at once")
-        keys.refuse("timezone", "times are those of this machine")
-        if (keys.integer("max_concurrent") or 1) > 1:
-            keys.inexact("max_concurrent", "", "it never runs twice at a time")
-        keys.finish(("cron", "interval", "run_on_start", "timezone", "max_concurrent"), TOOL)
-
-    def watch(self) -> None:
-        keys = self.keys.below("watch", (*self.keys.path, "watch"))
-        if keys is None:
-            return
-        patterns: list[str] = []
-        items = keys.items("paths")
-        for index, item in enumerate(items.items if items else ()):
-            if isinstance(item, Table):
-                table = TableKeys(item, keys.notes, f"{keys.name('paths')}[{index}]", keys.path)
-                patterns += self.watched(table)
-        if patterns:
-            self.made["watch"] = patterns
-        reasons = dict.fromkeys(("max_entries", "buffer_size", "debounce"), "there is no such setting")
-        keys.refuse_all(reasons | {"cascade": "services that depend on it are not restarted with it"})
-        keys.refuse("disable_default_excludes", "what the project's .gitignore leaves out is left out")
-        keys.finish(("paths", *reasons, "cascade", "disable_default_excludes"), TOOL)
-
-    def watched(self, table: TableKeys) -> list[str]:
-        """Return the patterns of one watched path."""
-        path = self.texts.convert(table.text("path") or ".")
-        path = self.project.destination.path(_joined(self.base, _joined(self.convert("working_dir") or ".", path)))
-        path = path.rstrip("/") or "/"
-        includes, excludes = table.strings("include") or [], table.strings("exclude") or []
-        below = [f"{path}/{word if '/' in word else f'**/{word}'}" for word in includes] or [path]
-        patterns = [*below, *(f"!{path}/{word if '/' in word else f'**/{word}'}" for word in excludes)]
-        table.finish(("path", "include", "exclude"), TOOL)
-        good: list[str] = []
-        for pattern in patterns:
-            try:
-                good.append(parse_watch(pattern))
-            except ValueError as error:
-                table.refuse("path", str(error))
-        return good
-
-    def logs(self) -> None:
-        """Set `logs` from the rotation of `log_configuration`."""
-        keys = self.keys.below("log_configuration", (*self.keys.path, "logs"))
-        rotation = keys.below("rotation", keys.path) if keys else None
-        if keys is None:
-            return
-        made: dict[str, Any] = {}
-        if rotation:
-            if (size := rotation.integer("max_size_mb")) and size > 0:
-                made["max_size"] = f"{size}M"
-            if (backups := rotation.integer("max_backups")) and 0 < backups <= 1000:
-                made["keep"] = backups
-            if (days := rotation.integer("max_age_days")) and days > 0:
-                made["max_age"] = f"{min(days, 3650)}d"
-            own = "each service has its log in .minikube/logs"
-            rotation.refuse_all({"directory": own, "filename": own, "compress": "older files are not compressed"})
-            rotation.finish(("max_size_mb", "max_backups", "max_age_days", "directory", "filename", "compress"), TOOL)
-        for key in keys.keys:
-            if key != "rotation":
-                keys.refuse(key, "each line has its time and stream; `minikube logs` chooses what it shows")
-        if made:
-            self.made["logs"] = made
-
 
 def template_variables(keys: TableKeys) -> dict[str, str]:
     """Return the `vars` of a project or process that have plain values. Others are noted where they are used."""
     table = keys.below("vars", keys.path)
     if table is None:
         return {}
-    texts = {key: scalar_text(entry.value) for key, entry in table.table.entries.items()}
-    return {key: text for key, text in texts.items() if text is not None}
+    values = {key: scalar_text(entry.value) for key, entry in table.table.entries.items()}
+    return {key: text for key, text in values.items() if text is not None}
 
 
 def environment(keys: TableKeys, texts: Texts, path: tuple[str | int, ...]) -> dict[str, str]:
@@ -400,8 +269,8 @@ def environment(keys: TableKeys, texts: Texts, path: tuple[str | int, ...]) -> d
         pairs = [(name, scalar_text(below.value) or "") for name, below in entry.value.entries.items()]
     elif isinstance(entry.value, Items):
         for item in entry.value.items:
-            name, equals, value = (scalar_text(item) or "").partition("=")
-            pairs.append((name, value if equals else None))
+            name, equals, text = (scalar_text(item) or "").partition("=")
+            pairs.append((name, text if equals else None))
     else:
         keys.refuse("environment", "expected a list of NAME=value")
     for name, value in pairs:

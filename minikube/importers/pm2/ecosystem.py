@@ -8,7 +8,7 @@ from typing import Any
 
 from minikube.importers.detect import Found
 from minikube.importers.names import service_names
-from minikube.importers.pm2_app import TOOL, App, canonical
+from minikube.importers.pm2.app import TOOL, App, canonical
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, read_source, source_error, source_file
 from minikube.importers.table_keys import TableKeys
@@ -41,9 +41,7 @@ def read(found: Found, destination: Destination) -> Imported:
     for keys, label in zip(tables, labels, strict=True):
         below = TableKeys(keys.table, notes, keys.source, ("services", label))
         services |= App(below, destination).services({*labels, *services})
-    return Imported(
-        tool=TOOL, sources=(source_file(name, text, comments),), services=services, notes=notes.in_order()
-    )
+    return Imported(tool=TOOL, sources=(source_file(name, text, comments),), services=services, notes=notes.in_order())
 
 
 def without_comments(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from minikube.importers.process_compose_text import Texts, has_function
+from minikube.importers.process_compose.lifecycle import TOOL
+from minikube.importers.process_compose.text import Texts, has_function
 from minikube.importers.shell_lines import line_keys
 from minikube.importers.table_keys import TableKeys
 
@@ -15,7 +16,6 @@ PROBE_KEYS = (
     *("exec", "http_get", "initial_delay_seconds", "period_seconds", "timeout_seconds", "success_threshold"),
     "failure_threshold",
 )
-TOOL = "process-compose"
 _LOG_SYNTAX = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
