@@ -22,7 +22,7 @@ _WEB_NAME = re.compile(r"(?:^|[-_])(?:web|api|app|server|http|frontend|backend|s
 
 _USES_PORT = re.compile(r"\$\{?PORT(?![A-Za-z0-9_])")
 _USES_PS = re.compile(r"\$\{?PS(?![A-Za-z0-9_])")
-_LISTENING = re.compile(r"^\s*(?:export\s+)?(PORT|HOST)\s*=", re.MULTILINE)
+_LISTENING = re.compile(r"^\s*(?:export\s+)?(PORT|HOST)[ \t]*=[ \t]*(.*)$", re.MULTILINE)
 RELEASE = "release"
 FIRST_PORT = 5000
 PORT_STEP = 100
@@ -46,17 +46,17 @@ def read(found: Found, destination: Destination) -> Imported:
     if not lines:
         raise source_error(found.path, "has no line of the form `name: command`")
     labels = service_names(lines)
+    first_line = min(line.number for line in lines.values())
+    first_port = _note_listening(found, destination, notes, Span(name, first_line, first_line))
     services: dict[str, dict[str, Any]] = {}
     for index, line in enumerate(lines.values()):
         services[labels[line.name]] = _service(
-            line, labels[line.name], FIRST_PORT + index * PORT_STEP, _Reading(name, destination, notes)
+            line, labels[line.name], first_port + index * PORT_STEP, _Reading(name, destination, notes)
         )
     if RELEASE in services:
         for label, service in services.items():
             if label != RELEASE:
                 service["depends_on"] = {RELEASE: "completed"}
-    first = Span(name, min(line.number for line in lines.values()), min(line.number for line in lines.values()))
-    _note_port_of_env(found, destination, notes, first)
     return Imported(
         tool="Procfile",
         sources=(source,),
@@ -135,19 +135,14 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     return service
 
 
-def _note_port_of_env(found: Found, destination: Destination, notes: Notes, first: Span) -> None:
-    """Note a PORT or HOST in `.env`, which says where foreman's processes listen, and means nothing here."""
-    path = found.path.parent / ".env"
+def _note_listening(found: Found, destination: Destination, notes: Notes, first: Span) -> int:
+    """Note a PORT or HOST in `.env`, which means nothing here. Return the first port of foreman, which PORT is there."""
     try:
-        text = read_source(path)
+        said = dict(_LISTENING.findall(read_source(found.path.parent / ".env")))
     except UsageError:
-        return
-    for name in dict.fromkeys(_LISTENING.findall(text)):
-        advice = (
-            "ports count from it in foreman — write port in its service"
-            if name == "PORT"
-            else "write host in its service"
-        )
-        notes.inexact(
-            first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}"
-        )
+        return FIRST_PORT
+    for name in said:
+        advice = "ports count from it in foreman — write port in a service" if name == "PORT" else "write host in a service"
+        notes.inexact(first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}")
+    port = said.get("PORT", "").strip("'\" ")
+    return int(port) if re.fullmatch(r"[0-9]{1,5}", port) else FIRST_PORT

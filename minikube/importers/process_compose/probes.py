@@ -1,6 +1,7 @@
 """The probes of a process of process-compose as `health`, and the port that they name."""
 
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +84,7 @@ def _exec(probe: TableKeys, probing: Probing) -> dict[str, Any]:
     working_dir = table.text("working_dir")
     table.finish(("command", "working_dir"), TOOL)
     if working_dir and probing.texts.convert(working_dir) != probing.working_dir:
-        return {"health": {"shell": f"cd '{probing.texts.convert(working_dir)}'\n{text.strip()}"}}
+        return {"health": {"shell": f"cd {shlex.quote(probing.texts.convert(working_dir))}\n{text.strip()}"}}
     keys = line_keys(text, bash=probing.bash)
     if keys.keys() <= {"command", "shell"}:
         return {"health": keys}

@@ -65,10 +65,10 @@ def read(found: Found, destination: Destination) -> Imported:
     tables = {name: TableKeys(table, notes, f"processes.{name}", ()) for name, table in processes.items()}
     project, named = _project(top, tables, texts, destination)
     services: dict[str, dict[str, Any]] = {}
-    for name, keys in named.items():
+    for process, keys in named.items():
         service = Service(keys, project, files.base(keys)).read()
         if service is not None:
-            services[project.names[name]] = service
+            services[project.names[process]] = service
     _drop_left_out(services, named, project)
     env = _environment(top, texts)
     top.refuse_all(LEFT_OUT)
@@ -80,7 +80,7 @@ def read(found: Found, destination: Destination) -> Imported:
         tool=TOOL,
         sources=tuple(files.sources),
         services=services,
-        name=_project_name(top),
+        name=name,
         env=env,
         env_file=dotenv,
         notes=tuple(note for note in notes.in_order() if note.path[:1] != ("services",) or note.path[1] in services),

@@ -288,9 +288,9 @@ FUNCTION = "functions in ${…} are not evaluated: only ${VAR}, ${VAR:-default} 
 
 def is_deferred(keys: TableKeys) -> bool:
     """Return whether a process is started by hand only."""
-    word = (keys.text("is_disabled") or "").lower()
-    disabled = word == "true" or (word != "false" and bool(keys.boolean("disabled")))
-    return disabled or bool(keys.boolean("is_foreground"))
+    word, disabled = (keys.text("is_disabled") or "").lower(), bool(keys.boolean("disabled"))
+    foreground = bool(keys.boolean("is_foreground"))
+    return word == "true" or (disabled and word != "false") or foreground
 
 
 def _joined(base: str, path: str) -> str:

@@ -15,7 +15,7 @@ from minikube.importers.manifest_text import give_port
 from minikube.importers.names import dns_label, free_label
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
-from minikube.importers.supervisord.values import Expansions, Options, environment
+from minikube.importers.supervisord.values import HERE, Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
 
 MANUAL = "manual"
@@ -161,7 +161,8 @@ class Program:
         if text is None:
             return self.shared.directory
         converted = Expansions(str(self.shared.destination.source_dir), values).convert(text, relative=True)
-        base = self.shared.directory
+        # `%(here)s` says where by itself; another relative path begins where supervisord runs.
+        base = "." if text.startswith(HERE) else self.shared.directory
         return converted if base == "." or converted.startswith(("/", "$", "~")) else os.path.join(base, converted)
 
     def command(self, expansions: Expansions) -> str | list[str]:
