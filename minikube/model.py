@@ -205,6 +205,11 @@ class ServiceView(Struct, frozen=True):
     schedule: str = ""
     chosen: bool = True
     """Whether `up` starts the service: it has no profile or an active one, or `up` named it."""
+    optional_dependencies: tuple[str, ...] = ()
+    """The names in `depends_on` that are waited for only where they run."""
+    groups: tuple[str, ...] = ()
+    on_exit: str = "keep"
+    """What the end of an instance that is not restarted does: `keep`, `stop-all` or `stop-all-on-failure`."""
 
 
 def is_ready(instance: InstanceView) -> bool:

@@ -100,9 +100,13 @@ def why_unreachable(snapshot: Snapshot, instance: InstanceView) -> str:
     if instance.state != "pending":
         return ""
     service = next((service for service in snapshot.services if service.name == instance.service), None)
-    for name in service.depends_on if service else ():
+    for name, condition in service.depends_on.items() if service else ():
+        if service is None or name in service.optional_dependencies:
+            continue
         needed = [view for view in snapshot.instances if view.service == name]
-        causes = [why_unreachable(snapshot, view) for view in needed]
+        # Where an end is all that is waited for, the instance may be about to start.
+        ends_are_fine = {"exited": ("exited", "fatal"), "started": ("exited",)}.get(condition, ())
+        causes = ["" if view.state in ends_are_fine else why_unreachable(snapshot, view) for view in needed]
         if causes and all(causes):
             return f"{instance.name} waits for {name}, and {causes[0]}"
     return ""

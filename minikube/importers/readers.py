@@ -12,6 +12,7 @@ from minikube.importers.source import Destination
 Reader = Callable[[Found, Destination], Imported]
 
 MODULES: dict[Format, str] = {
+    "compose": "minikube.importers.compose",
     "procfile": "minikube.importers.procfile",
     "process_compose": "minikube.importers.process_compose.project",
     "supervisord": "minikube.importers.supervisord.config",

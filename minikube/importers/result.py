@@ -56,7 +56,7 @@ class Counts(Struct, frozen=True):
 
 
 class Notes:
-    """The notes of one import, in the order in which they were added."""
+    """The notes of one import."""
 
     def __init__(self) -> None:
         self._notes: dict[Note, None] = {}
@@ -70,8 +70,9 @@ class Notes:
         self._notes[Note("refused", span, source, text)] = None
 
     def in_order(self) -> tuple[Note, ...]:
-        """Return the notes, each once."""
-        return tuple(self._notes)
+        """Return the notes, each once, in the order of the files in which they were found and of their lines."""
+        files = list(dict.fromkeys(note.span.file for note in self._notes))
+        return tuple(sorted(self._notes, key=lambda note: (files.index(note.span.file), note.span.line)))
 
 
 class Imported(Struct, frozen=True):

@@ -26,7 +26,7 @@ ORDER = (
 )
 """The order of a service's keys; others come after them."""
 
-SECTIONS = frozenset({"env", "health", "restart", "stop", "limits", "logs", "meta", "build"})
+SECTIONS = frozenset({"env", "health", "restart", "stop", "limits", "logs", "meta"})
 """Tables of a service that get a header of their own, unless they are one short pair."""
 
 
@@ -53,7 +53,8 @@ class _Writer:
 
     def text(self) -> str:
         imported = self.imported
-        self.add_comment(f"Made by `minikube import` from {self.main} ({imported.tool}).")
+        files = ", ".join(source.name for source in imported.sources)
+        self.add_comment(f"Made by `minikube import` from {files} ({imported.tool}).")
         self.list_notes("Taken with a difference:", self.top)
         self.list_notes("Left out:", [note for note in imported.notes if note.kind == "refused"])
         manifest = imported.manifest()
@@ -77,7 +78,10 @@ class _Writer:
 
     def place(self, note: Note) -> str:
         """Return where the source has the key of a note: `line 7`, or `compose.override.yaml:7` where it is another file."""
-        return f"line {note.span.line}" if note.span.file == self.main else f"{note.span.file}:{note.span.line}"
+        span = note.span
+        if not span.line:
+            return span.file
+        return f"line {span.line}" if span.file == self.main else f"{span.file}:{span.line}"
 
     def add_comment(self, text: str, bullet: str = "") -> None:
         body = printable(" ".join(text.split()))
@@ -125,15 +129,14 @@ class _Writer:
         key = _key(str(path[-1]))
         if isinstance(value, str) and "\n" in value:
             self.lines += f"{key} = {_long_string(value)}".split("\n")
-        elif (
-            isinstance(value, list) and value and (self.has_notes_below(path) or len(key + _inline(value)) + 3 > WIDTH)
-        ):
+        elif isinstance(value, list) and (self.has_notes_below(path) or _is_long(key, value)):
             self.lines.append(f"{key} = [")
             for index, item in enumerate(value):
                 start = len(self.lines)
                 self.add_notes((*path, index))
                 self.lines[start:] = [f"    {line}" for line in self.lines[start:]]
-                self.lines.append(f"    {_inline(item)},")
+                text = _long_string(item) if isinstance(item, str) and "\n" in item else _inline(item)
+                self.lines += f"    {text},".split("\n")
             self.lines.append("]")
         else:
             self.lines.append(f"{key} = {_inline(value)}")
@@ -151,6 +154,11 @@ def _existing(manifest: Mapping[str, Any], path: KeyPath) -> KeyPath:
             # A section of its own has a header, on which a comment can stand; `[services]` has none.
             return () if path[:index] == ("services",) else path[:index]
     return () if path == ("services",) else path
+
+
+def _is_long(key: str, items: list[Any]) -> bool:
+    """Return whether each item of a list gets lines of its own."""
+    return len(key + _inline(items)) + 3 > WIDTH or any(isinstance(item, str) and "\n" in item for item in items)
 
 
 def _key(name: str) -> str:

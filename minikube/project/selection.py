@@ -1,8 +1,8 @@
 """Select the services of a manifest that `up` starts: by profiles, as in Compose, or by name. Pure.
 
 A service without profiles is selected, a service with profiles when one of them is active. Where services are named, only
-they are selected, whatever their profiles. The services that a selected one depends on are selected too; one that is only in
-profiles that are not active is an error. All others are shown as stopped.
+they are selected, whatever their profiles. The services that a selected one depends on are selected too, except optional
+dependencies; one that is only in profiles that are not active is an error. All others are shown as stopped.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ def select_services(
             if not spec.profiles or ALL_PROFILES in active or not active.isdisjoint(spec.profiles)
         ]
     return frozenset(
-        dependency_graph.with_dependencies({name: tuple(spec.depends_on) for name, spec in services.items()}, named)
+        dependency_graph.with_dependencies({name: spec.required_dependencies for name, spec in services.items()}, named)
     )
 
 
@@ -54,7 +54,7 @@ def check_dependencies(services: Mapping[str, ServiceSpec], only: Iterable[str],
     named = [name for name in only if name in services]
     active = {*profiles, *(profile for name in named for profile in services[name].profiles)}
     for name in sorted(select_services(services, only, profiles)):
-        for needed in services[name].depends_on:
+        for needed in services[name].required_dependencies:
             wanted = services[needed].profiles
             if wanted and active.isdisjoint((ALL_PROFILES, *wanted)) and needed not in named:
                 raise UsageError(

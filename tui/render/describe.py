@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.text import Text
 
-from minikube.control.client.snapshot import dependents
+from minikube.control.client.snapshot import dependency_texts, dependents
 from minikube.model import InstanceView, Snapshot
 from minikube.text import printable, printable_line
 from tui.render.columns import RenderContext, instance_reason
@@ -44,7 +44,7 @@ def describe_row(snapshot: Snapshot, row: Row, context: RenderContext, styles: S
     page.field("command", service.command)
     page.field("replicas", str(service.replicas) if not is_external else "")
     page.field("registered by", {"self": "itself", "none": "not registered"}.get(service.register, service.register))
-    dependencies = ", ".join(f"{name} ({condition})" for name, condition in service.depends_on.items())
+    dependencies = ", ".join(dependency_texts(service))
     page.field("depends on", dependencies or "nothing")
     page.field("needed by", ", ".join(dependents(snapshot.services, service.name)) or "no service")
     page.field("tags", ", ".join(service.tags))

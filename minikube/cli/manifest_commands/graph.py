@@ -41,13 +41,16 @@ def read_nodes(manifest: str | None) -> list[GraphNode]:
     except MinikubeError:
         from minikube.manifest import load_manifest
 
-        return [GraphNode(name, dict(spec.depends_on)) for name, spec in load_manifest(path).services.items()]
+        return [
+            GraphNode(name, dict(spec.depends_on), optional_dependencies=spec.optional_dependencies)
+            for name, spec in load_manifest(path).services.items()
+        ]
 
 
 def nodes_of(snapshot: Snapshot) -> list[GraphNode]:
     """Return the services of a snapshot, without those that other programs registered."""
     return [
-        GraphNode(service.name, service.depends_on, *_summarize(snapshot, service.name))
+        GraphNode(service.name, service.depends_on, *_summarize(snapshot, service.name), service.optional_dependencies)
         for service in snapshot.services
         if service.kind != "external"
     ]

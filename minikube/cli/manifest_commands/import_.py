@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,7 @@ def import_command(source: str, output: str | None) -> int:
     imported = import_source(Path(source), target.parent if target else None)
     text = write_manifest(imported)
     if target is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        click.echo(text, nl=False)
         print_message(_summary(imported.count_lines()))
         return 0
     _write_new(target, text)

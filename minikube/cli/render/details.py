@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from minikube.cli.render.ps_table import external_services, instance_rows, why_not_ready
 from minikube.cli.render.table import age, shorten
 from minikube.control.client.messages import ServiceReply
+from minikube.control.client.snapshot import dependency_texts
 from minikube.durations import format_size
 from minikube.model import InstanceView, PartView, Snapshot, Usage, is_completed
 from minikube.text import printable, printable_line
@@ -25,10 +26,12 @@ def describe_lines(reply: ServiceReply, now: float) -> Iterator[str]:
                 "command": service.command,
                 "replicas": str(service.replicas),
                 "register": service.register,
-                "depends on": ", ".join(f"{name} ({condition})" for name, condition in service.depends_on.items()),
+                "depends on": ", ".join(dependency_texts(service)),
                 "needed by": ", ".join(reply.dependents),
                 "schedule": service.schedule,
                 "tags": ", ".join(service.tags),
+                "groups": ", ".join(service.groups),
+                "on exit": service.on_exit if service.on_exit != "keep" else "",
                 **{key: _setting(value) for key, value in reply.settings.items()},
             },
         )

@@ -22,6 +22,8 @@ class GraphNode(Struct, frozen=True):
     """In words; empty while nothing runs."""
     readiness: Readiness = "idle"
     """The worst of its instances; `idle` where none is to run."""
+    optional_dependencies: tuple[str, ...] = ()
+    """The names in `depends_on` that are waited for only where they run."""
 
 
 def tree_lines(nodes: list[GraphNode]) -> Iterator[str]:
@@ -51,7 +53,8 @@ def _dependency_lines(node: GraphNode, by_name: Mapping[str, GraphNode], drawn: 
         dependency = by_name.get(name, GraphNode(name, {}))
         is_drawn = dependency.depends_on and name in drawn
         branch, deeper = ("└─ ", "   ") if index == last else ("├─ ", "│  ")
-        yield _line(indent + branch, name, f" ({condition})" + (" …" if is_drawn else ""), dependency)
+        optional = ", optional" if name in node.optional_dependencies else ""
+        yield _line(indent + branch, name, f" ({condition}{optional})" + (" …" if is_drawn else ""), dependency)
         yield from _dependency_lines(dependency, by_name, drawn, indent + deeper)
 
 
@@ -60,7 +63,7 @@ def _line(branch: str, name: str, suffix: str, node: GraphNode) -> str:
 
 
 def mermaid_lines(nodes: list[GraphNode]) -> Iterator[str]:
-    """Yield a Mermaid flowchart, with an arrow from each service to each of its dependencies."""
+    """Yield a Mermaid flowchart, with an arrow from each service to each of its dependencies: dotted to optional ones."""
     yield "flowchart LR"
     # Ids begin with `s-`, because a service may be called `end`, which is a keyword of Mermaid.
     for node in nodes:
@@ -68,7 +71,8 @@ def mermaid_lines(nodes: list[GraphNode]) -> Iterator[str]:
         yield f'    s-{node.name}["{node.name}{state}"]' + (f":::{node.readiness}" if node.readiness != "idle" else "")
     for node in nodes:
         for name, condition in node.depends_on.items():
-            yield f"    s-{node.name} -->|{condition}| s-{name}"
+            arrow = "-.->" if name in node.optional_dependencies else "-->"
+            yield f"    s-{node.name} {arrow}|{condition}| s-{name}"
     for readiness, style in MERMAID_CLASSES.items():
         if any(node.readiness == readiness for node in nodes):
             yield f"    classDef {readiness} {style}"

@@ -51,6 +51,14 @@ def apply_delta(snapshot: Snapshot, delta: Delta) -> Snapshot:
     )
 
 
+def dependency_texts(service: ServiceView) -> list[str]:
+    """Return a text such as `cache (healthy, optional)` for each dependency of a service."""
+    return [
+        f"{name} ({condition}{', optional' if name in service.optional_dependencies else ''})"
+        for name, condition in service.depends_on.items()
+    ]
+
+
 def dependents(services: Iterable[ServiceView], name: str) -> list[str]:
     """Return the names of the services that depend on the service `name`, directly or not, in alphabetical order."""
     found: set[str] = set()

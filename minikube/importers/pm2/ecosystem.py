@@ -81,8 +81,9 @@ def _labels(tables: list[TableKeys]) -> list[str]:
         unique.append(name if counted[name] == 1 else f"{name} {counted[name]}")
     labels = service_names(unique)
     for keys, name in zip(tables, unique, strict=True):
-        if labels[name] != (keys.text("name") or labels[name]):
-            text = f"the name {keys.text('name')} is no DNS label, which a service's name has to be, or is there twice"
+        written = keys.text("name")
+        if written and written != labels[name]:
             span = Span(keys.span("name").file, keys.span("name").line, keys.span("name").line)
-            keys.notes.inexact(span, keys.name("name"), ("services", labels[name]), text)
+            reason = "stands twice" if name != written else "is no DNS label, which a service's name has to be"
+            keys.notes.inexact(span, keys.name("name"), ("services", labels[name]), f"the name {written} {reason}")
     return [labels[name] for name in unique]

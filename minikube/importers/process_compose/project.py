@@ -71,6 +71,7 @@ def read(found: Found, destination: Destination) -> Imported:
             services[project.names[process]] = service
     _drop_left_out(services, named, project)
     env = _environment(top, texts)
+    name = _project_name(top)
     top.refuse_all(LEFT_OUT)
     top.finish(
         ("processes", "environment", "name", "vars", "shell", "extends", "disable_env_expansion", *LEFT_OUT), TOOL

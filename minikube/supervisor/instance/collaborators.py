@@ -32,6 +32,8 @@ class Collaborators(Struct, frozen=True):
     """Opens the log of an instance, by service, instance name and the secrets to mask."""
     unmet_dependency: Callable[[ServiceSpec], str]
     """Returns a text that says why the service cannot start yet; empty when it can."""
+    skipped_dependencies: Callable[[ServiceSpec], tuple[str, ...]]
+    """Returns a text for each optional dependency that failed, so is not waited for."""
     record_processes: Callable[[], object]
     """Has the pids of running processes written to the project directory, for the next `up` after a crash."""
     next_run: Callable[[str], float]

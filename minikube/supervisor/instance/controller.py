@@ -82,6 +82,8 @@ class InstanceController:
         self._wakeup = CancelEvent()
         """Set, and replaced by a new event, whenever a request changes the desired state."""
         self._start_under_way = False
+        self._skipped: tuple[str, ...] = ()
+        """The failed optional dependencies at the last start, as texts."""
         self._log: InstanceLog | None = None
         self._output_drained = trio.Event()
         """Set once the output of the last process has been read."""
@@ -216,9 +218,17 @@ class InstanceController:
     @property
     def dependency_status(self) -> DependencyStatus:
         """The status of the instance for services that depend on it."""
-        ended = self.state.process_state.has_ended
-        reason = self.not_ready_reason or (str(self.state.exit or "") if ended else "")
-        return DependencyStatus(self.name, self.state.process_state, self.is_ready, self.state.completed, reason)
+        state, scheduled = self.state, bool(self.spec.schedule)
+        reason = self.not_ready_reason or (str(state.exit or "") if state.process_state.has_ended else "")
+        return DependencyStatus(
+            self.name,
+            state.process_state,
+            self.is_ready,
+            completed=state.completed or (scheduled and state.has_completed),
+            exited=state.process_state.is_final or (scheduled and state.has_ended),
+            may_come=lifecycle.will_start(state, self.desired, scheduled),
+            reason=reason,
+        )
 
     async def wait_down(self) -> None:
         """Wait until the instance is down and its output has been read, or until a request starts it again."""
@@ -256,6 +266,10 @@ class InstanceController:
                 await self._store.wait_past(revision)
             if wakeup.is_set():
                 return False
+        skipped, self._skipped = self._skipped, self._collaborators.skipped_dependencies(self.spec)
+        for text in self._skipped:
+            if text not in skipped:  # not again at each restart
+                self.event("instance.dependency_skipped", f"starts without {text}", "warning")
         # PENDING from here on: a stop waits until the start that begins now has been undone.
         self._set_state(lifecycle.on_waiting(self.state, ""))
         await trio.lowlevel.checkpoint()

@@ -67,6 +67,10 @@ class InstanceState(Struct, frozen=True):
     """Times of restarts by the restart policy within its `window`; empty without `max_restarts`."""
     completed: bool = False
     """It has ended with success, for good."""
+    has_ended: bool = False
+    """A process has ended by itself, for good, at some time: where a schedule starts it again, it has run once."""
+    has_completed: bool = False
+    """The same, with success."""
     next_start: float = 0.0
     """When a `backoff` ends."""
     exit: Exit | None = None
@@ -111,7 +115,13 @@ def on_exit(
     success = exit.code in policy.success and not reason
     if policy.policy == "never" or (policy.policy == "on-failure" and success):
         return replace(
-            state, process_state=ProcessState.EXITED, exit=exit, reason="" if success else cause, completed=success
+            state,
+            process_state=ProcessState.EXITED,
+            exit=exit,
+            reason="" if success else cause,
+            completed=success,
+            has_ended=True,
+            has_completed=success or state.has_completed,
         )
     # Counted from the start, not from when it became healthy: a slow start is part of a long run.
     if state.healthy and now - state.started >= policy.reset_after:
@@ -182,13 +192,24 @@ def on_stopping(state: InstanceState, progress: str = "") -> InstanceState:
 
 def on_stopped(state: InstanceState, exit: Exit | None = None) -> InstanceState:
     """Return the state after a requested stop: the history of failures is cleared."""
-    return InstanceState(restarts=state.restarts, exit=exit or state.exit)
+    return _forget_failures(replace(state, process_state=ProcessState.STOPPED, exit=exit or state.exit))
 
 
 def on_restart_requested(state: InstanceState) -> InstanceState:
     """Return the state after a requested restart: one more restart, and the history of failures is cleared."""
     process_state = ProcessState.STOPPING if state.process_state is ProcessState.STOPPING else ProcessState.PENDING
-    return InstanceState(process_state=process_state, restarts=state.restarts + 1, exit=state.exit)
+    return _forget_failures(replace(state, process_state=process_state, restarts=state.restarts + 1))
+
+
+def _forget_failures(state: InstanceState) -> InstanceState:
+    """Return a new state with the process state of `state`, and what is counted over all its processes."""
+    return InstanceState(
+        process_state=state.process_state,
+        restarts=state.restarts,
+        exit=state.exit,
+        has_ended=state.has_ended,
+        has_completed=state.has_completed,
+    )
 
 
 def on_terminated(

@@ -80,6 +80,7 @@ class Reconciler:
             taken_ports=replicas.ports_of_others,
             open_log=self._open_log,
             unmet_dependency=replicas.unmet_dependency,
+            skipped_dependencies=replicas.skipped_dependencies,
             record_processes=record.write_soon,
             next_run=lambda name: self._next_runs.get(name, 0.0),
         )
@@ -150,7 +151,10 @@ class Reconciler:
                 replicas=replicas,
                 register=spec.register,
                 depends_on=dict(spec.depends_on),
+                optional_dependencies=spec.optional_dependencies,
                 tags=spec.tags,
+                groups=spec.groups,
+                on_exit=spec.on_exit,
                 schedule=spec.schedule,
                 chosen=spec.name in self._selected,
             )
@@ -171,7 +175,8 @@ class Reconciler:
     def unselected_dependencies(self, controllers: Sequence[InstanceController]) -> list[InstanceController]:
         """Return the controllers of stopped instances that `controllers` depend on and that `up` has not selected."""
         needed = dependency_graph.with_dependencies(
-            _dependencies(self.specs), {controller.spec.name for controller in controllers}
+            {name: spec.required_dependencies for name, spec in self.specs.items()},
+            {controller.spec.name for controller in controllers},
         )
         return [
             dependency

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from minikube.manifest import ServiceSpec
+from minikube.manifest import Condition, ServiceSpec
 from minikube.model import ProcessState
 from minikube.project.instance_ports import UsedPorts
 from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
-from minikube.supervisor.instance.dependencies import DependencyStatus, unmet_condition
+from minikube.supervisor.instance.dependencies import (
+    DependencyStatus,
+    has_failed,
+    may_be_met,
+    obstacle,
+    unmet_condition,
+)
 from minikube.supervisor.instance.lifecycle import InstanceState
 
 
@@ -100,26 +106,46 @@ class ReplicaSet:
         return [controller.dependency_status for controller in self.of(service)]
 
     def unmet_dependency(self, spec: ServiceSpec) -> str:
-        """Return a text that names a dependency which is not met yet; empty when the service can start."""
+        """Return a text that names a dependency which is not met yet; empty when the service can start.
+
+        An optional dependency is waited for only as long as it may be met without a user's request.
+        """
         for name, condition in spec.depends_on.items():
-            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
+            reason = unmet_condition(name, condition, self.dependency_statuses(name))
+            if reason and (name not in spec.optional_dependencies or self._may_be_met(name, condition)):
                 return reason
         return ""
 
     def blocked_dependency(self, spec: ServiceSpec) -> str:
-        """Return a text that names a dependency which will not be met without a user's request; empty where there is none."""
-        for name, condition in spec.depends_on.items():
-            if reason := unmet_condition(name, condition, self.dependency_statuses(name)):
-                controllers = self.of(name)
-                if condition == "completed":
-                    met_later = bool(controllers) and all(
-                        self._will_start(controller) or controller.state.completed for controller in controllers
-                    )
-                else:
-                    met_later = any(self._will_start(controller) for controller in controllers)
-                if not met_later:
-                    return reason
+        """Return a text that names a dependency which will not be met without a user's request; empty where there is none.
+
+        Optional dependencies block nothing.
+        """
+        for name in spec.required_dependencies:
+            condition = spec.depends_on[name]
+            reason = unmet_condition(name, condition, self.dependency_statuses(name))
+            if reason and not self._may_be_met(name, condition):
+                return reason
         return ""
+
+    def skipped_dependencies(self, spec: ServiceSpec) -> tuple[str, ...]:
+        """Return a text, such as `cache: cache is fatal`, for each optional dependency that failed, so is not waited for."""
+        found = []
+        for name in spec.optional_dependencies:
+            condition, statuses = spec.depends_on[name], self.dependency_statuses(name)
+            if unmet_condition(name, condition, statuses) and has_failed(condition, self._foresee(name)):
+                found.append(f"{name}: {obstacle(name, condition, statuses)}")
+        return tuple(found)
+
+    def _may_be_met(self, name: str, condition: Condition) -> bool:
+        return may_be_met(condition, self._foresee(name))
+
+    def _foresee(self, service: str) -> list[DependencyStatus]:
+        """Return the statuses of the instances of a service; one that waits in vain for another service does not come."""
+        return [
+            replace(controller.dependency_status, may_come=self._will_start(controller))
+            for controller in self.of(service)
+        ]
 
     def final_state(self, controller: InstanceController) -> InstanceState | None:
         """Return the state of an instance that is `exited` or `fatal`, or that waits in vain: see `blocked_dependency`.

@@ -81,6 +81,30 @@ def test_an_instance_that_waits_for_a_fatal_one_is_an_error_that_names_the_chain
     assert find_missing(in_backoff, ("c",), "healthy") == ["c is pending"]
 
 
+@pytest.mark.parametrize(
+    ("condition", "optional", "state", "waits"),
+    [
+        ("exited", False, S.EXITED, True),
+        ("exited", False, S.FATAL, True),
+        ("started", False, S.EXITED, True),
+        ("started", False, S.FATAL, False),
+        ("completed", False, S.EXITED, False),
+        ("healthy", True, S.FATAL, True),
+    ],
+)
+def test_a_failed_dependency_is_an_error_only_for_instances_that_wait_for_its_success(
+    condition: str, optional: bool, state: ProcessState, waits: bool
+) -> None:
+    web = ServiceView("web", depends_on={"a": condition}, optional_dependencies=("a",) if optional else ())
+    views = (instance(state, name="a", exit="exit 1", reason="exit 1"), instance(S.PENDING, name="web"))
+    snapshot = snapshot_of(*views, services=(ServiceView("a"), web))
+    if waits:
+        assert find_missing(snapshot, ("web",), "ready") == ["web is pending"]
+    else:
+        with pytest.raises(MinikubeError, match="web waits for a"):
+            find_missing(snapshot, ("web",), "ready")
+
+
 def test_an_error_also_names_the_states_of_the_other_instances() -> None:
     waiting = [
         instance(S.PENDING, name="b", reason="waiting for a"),

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
@@ -41,6 +42,15 @@ SERVICES = {
 )
 def test_profiles_and_names_select_services(only: tuple[str, ...], profiles: tuple[str, ...], names: str) -> None:
     assert select_services(SERVICES, only, profiles) == frozenset(names.split())
+
+
+def test_an_optional_dependency_is_selected_only_by_itself() -> None:
+    """Also where only an inactive profile has it."""
+    web = structs.replace(service("web", needs=("db", "debug")), optional_dependencies=("debug",))
+    services = {**SERVICES, "web": web}
+    assert select_services(services, ("web",), ()) == {"web", "db"}
+    assert select_services(services, ("web", "debug"), ()) == {"web", "db", "debug", "api"}
+    check_dependencies(services, ("web",), ())
 
 
 @given(st.sets(st.sampled_from([*SERVICES, "unknown"])), st.sets(st.sampled_from(["dev", "test", "other"])))

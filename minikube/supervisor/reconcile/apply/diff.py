@@ -3,7 +3,7 @@
     added      started as at `up`
     removed    stopped, then removed
     replaced   changed in a way that a running process cannot follow: restarted
-    follows    did not change, but depends on a replaced service's having `completed`: restarted after it
+    follows    did not change, but depends on a replaced service's having `completed` or `exited`: restarted after it
     adjusted   changed under the running processes, which keep their pids
     scaled     replicas added or removed
 
@@ -11,7 +11,7 @@ Dependents that need a replaced service `started` or `healthy` keep running: the
 the whole project shares (its name, registry, control, redis, containers) cannot change while it runs: `plan` refuses that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -50,8 +50,8 @@ class ApplyPlan(Struct, frozen=True):
     reply: ApplyReply = ApplyReply()
 
 
-def plan(old: Manifest, new: Manifest) -> ApplyPlan:
-    """Return the steps from the manifest `old` to `new`.
+def plan(old: Manifest, new: Manifest, idle: Collection[str] = ()) -> ApplyPlan:
+    """Return the steps from the manifest `old` to `new`. `idle` are the services that no apply starts: stopped, not selected.
 
     Raises `UsageError` where a setting differs that cannot change while the project runs.
     """
@@ -62,7 +62,7 @@ def plan(old: Manifest, new: Manifest) -> ApplyPlan:
     rescheduled = {name for name in diff.adjusted if bool(before[name].schedule) != bool(after[name].schedule)}
     replaced = {*diff.replaced, *rescheduled}
     order = dependency_graph.start_order({name: tuple(spec.depends_on) for name, spec in after.items()})
-    follows = _followers(after, order, replaced)
+    follows = _followers(after, order, replaced.difference(idle)) - replaced
     adjusted = [name for name in diff.adjusted if name not in rescheduled and name not in follows]
     stop_order = dependency_graph.stop_order({name: tuple(spec.depends_on) for name, spec in before.items()})
     apply_plan = ApplyPlan(
@@ -124,14 +124,14 @@ def _changed_paths(name: str, old: Any, new: Any) -> list[str]:
 
 
 def _followers(services: dict[str, ServiceSpec], order: tuple[str, ...], replaced: set[str]) -> set[str]:
-    """Return the services that have to run again because they depend on the completion of a replaced service.
+    """Return the services that have to run again because they depend on the end of a replaced service.
 
     `order` are the names of `services` in start order.
     """
     restarted = set(replaced)
     for name in order:
         needs = services[name].depends_on
-        if any(condition == "completed" and needed in restarted for needed, condition in needs.items()):
+        if any(condition in ("completed", "exited") and needed in restarted for needed, condition in needs.items()):
             restarted.add(name)
     return restarted - replaced
 

@@ -86,7 +86,9 @@ class ManifestReconciler:
             raise UsageError(f"{new.path.name}: has no services any more — `minikube apply` if that is meant")
         options = reconciler.context.options
         check_dependencies(new.services, options.services, options.profiles)
-        apply_plan = add_outdated(plan(reconciler.manifest, new), new.services, self._outdated_services())
+        apply_plan = add_outdated(
+            plan(reconciler.manifest, new, self._idle_services()), new.services, self._outdated_services()
+        )
         if dry_run:
             return structs.replace(apply_plan.reply, dry_run=True)
         if reconciler.stop_requested.is_set():
@@ -151,6 +153,11 @@ class ManifestReconciler:
         for name in newly_selected:
             await attempt(self._actions.start, name)
         return errors
+
+    def _idle_services(self) -> frozenset[str]:
+        """Return the services of which no instance is to run."""
+        running = {controller.spec.name for controller in self._reconciler.replicas if controller.desired.running}
+        return frozenset(self._reconciler.manifest.services) - running
 
     def _outdated_services(self) -> dict[str, ServiceSpec]:
         """Return the services whose processes an earlier apply failed to replace, with the specs of these processes.

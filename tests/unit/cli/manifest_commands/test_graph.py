@@ -50,6 +50,12 @@ def test_the_tree_shows_what_each_service_depends_on(capsys: pytest.CaptureFixtu
     )
 
 
+def test_optional_dependencies_are_marked() -> None:
+    nodes = [GraphNode("web", {"cache": "healthy"}, optional_dependencies=("cache",)), GraphNode("cache", {})]
+    assert list(tree_lines(nodes)) == ["web", "└─ cache (healthy, optional)"]
+    assert "    s-web -.->|healthy| s-cache" in mermaid_lines(nodes)
+
+
 @pytest.mark.usefixtures("drawn")
 def test_the_flowchart_and_the_json_have_the_same_dependencies(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["graph", "--format", "mermaid"]) == 0

@@ -127,6 +127,8 @@ class FakeSupervisor:
         self.check_status = 0
         self.unmet = ""
         """Why dependencies are not met."""
+        self.skipped: tuple[str, ...] = ()
+        """Optional dependencies that failed."""
         self.start_error: Exception | None = None
         self.watch_error: Exception | None = None
         self.prepare_delay = self.start_delay = 0.0
@@ -153,6 +155,7 @@ class FakeSupervisor:
             taken_ports=lambda id: frozenset(),
             open_log=lambda spec, name, secrets: cast(InstanceLog, self.open_log(spec)),
             unmet_dependency=lambda spec: self.unmet_dependency(spec),
+            skipped_dependencies=lambda spec: self.skipped,
             record_processes=lambda: self.record_processes(),
             next_run=lambda name: 0.0,
         )

@@ -69,6 +69,24 @@ async def test_dependencies_are_checked_again_at_every_start(autojump_clock: obj
         assert story.supervisor.times("started") == [0, 32]
 
 
+async def test_a_start_without_a_failed_optional_dependency_is_an_event_once(autojump_clock: object) -> None:
+    async with Story() as story:
+        await story.wait(2)
+        story.supervisor.skipped = ("cache: cache is fatal",)
+        for _ in range(3):
+            story.kill()
+            await story.wait(5)
+        story.supervisor.skipped = ("cache: cache has ended: exit 1",)
+        story.kill()
+        await story.wait(5)
+        texts = [
+            event.message
+            for event in story.supervisor.store.events_since(0)
+            if event.kind == "instance.dependency_skipped"
+        ]
+        assert texts == ["x starts without cache: cache is fatal", "x starts without cache: cache has ended: exit 1"]
+
+
 async def test_a_stop_deregisters_then_drains_then_signals(autojump_clock: object) -> None:
     async with Story(replace(SPEC, stop=StopSpec(drain=0.3, timeout=4.0, command=("bye",)))) as story:
         await story.wait(2)

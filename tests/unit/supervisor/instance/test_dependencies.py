@@ -1,6 +1,7 @@
 """Whether a dependency is met, and the reason that is shown when it is not."""
 
 import pytest
+from msgspec.structs import replace
 
 from minikube.manifest import Condition
 from minikube.model import ProcessState
@@ -12,7 +13,7 @@ FATAL = DependencyStatus("db", ProcessState.FATAL, reason="exit 1: 5 failed star
 DONE = DependencyStatus("db", ProcessState.EXITED, completed=True, reason="exit 0")
 FAILED = DependencyStatus("db", ProcessState.EXITED, reason="exit 3")
 UNHEALTHY = DependencyStatus("db-2", ProcessState.RUNNING, reason="check fails: connection refused")
-STOPPED = DependencyStatus("db", ProcessState.STOPPED)
+STOPPED = DependencyStatus("db", ProcessState.STOPPED, may_come=False)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,11 @@ STOPPED = DependencyStatus("db", ProcessState.STOPPED)
         ("completed", [DONE, RUNS], "waiting for db to be completed"),
         ("completed", [DONE, FAILED], "waiting for db to be completed: db has ended: exit 3"),
         ("completed", [], "waiting for db to be completed: db has no instance — `minikube scale db=1`"),
+        ("exited", [replace(FAILED, exited=True)], ""),
+        ("exited", [replace(FATAL, exited=True), replace(DONE, exited=True)], ""),
+        ("exited", [replace(DONE, exited=True), RUNS], "waiting for db to be exited"),
+        ("exited", [STOPPED], "waiting for db to be exited: db is stopped — `minikube start db`"),
+        ("exited", [replace(STOPPED, may_come=True)], "waiting for db to be exited: db has not run yet"),
     ],
 )
 def test_the_reason_names_what_a_dependent_waits_for(

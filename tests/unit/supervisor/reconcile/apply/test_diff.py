@@ -57,6 +57,13 @@ def test_dependents_that_need_it_completed_follow_and_their_dependents_keep_runn
     assert found.reply.unchanged == ("db", "web")
 
 
+def test_dependents_that_need_its_end_follow_unless_it_does_not_run_again() -> None:
+    old = edited(api={"depends_on": {"migrate": {"condition": "exited", "required": False}}})
+    new = {**old, "migrate": {**old["migrate"], "env": {"A": "1"}}}
+    assert changed(old, new).follows == ("api",)
+    assert plan(manifest(old), manifest(new), {"migrate"}).follows == ()
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -68,6 +75,9 @@ def test_dependents_that_need_it_completed_follow_and_their_dependents_keep_runn
         {"watch": ["src"]},
         {"profiles": ["a"]},
         {"depends_on": ["db"]},
+        {"depends_on": {"db": {"condition": "healthy", "required": False}, "migrate": "completed"}},
+        {"groups": ["backend"]},
+        {"on_exit": "stop-all"},
     ],
 )
 def test_keys_that_a_running_process_can_follow_adjust_it(keys: dict[str, Any]) -> None:
@@ -76,7 +86,9 @@ def test_keys_that_a_running_process_can_follow_adjust_it(keys: dict[str, Any]) 
     assert {change.key.partition(".")[0] for change in found.reply.changes[0].keys} >= set(keys)
 
 
-@pytest.mark.parametrize("keys", [{"port": 2000}, {"cwd": "/"}, {"user": "nobody"}, {"umask": "077"}, {"args": ["-v"]}])
+@pytest.mark.parametrize(
+    "keys", [{"port": 2000}, {"cwd": "/"}, {"user": "nobody"}, {"umask": "077"}, {"args": ["-v"]}, {"ports": {"a": 1}}]
+)
 def test_keys_that_a_running_process_cannot_follow_replace_it(keys: dict[str, Any]) -> None:
     assert changed(SHOP, edited(api=keys)).replaced == ("api",)
 

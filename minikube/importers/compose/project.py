@@ -1,0 +1,220 @@
+"""All files of a Compose project as one: `include`, an override file beside it, and `extends`.
+
+A relative path belongs to the directory of the file that has it. Spans name the file, so `ComposeProject.directory_of` finds it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from minikube.errors import UsageError
+from minikube.importers.compose.merge import merge_tables, normalize_service
+from minikube.importers.result import Notes, SourceFile, Span
+from minikube.importers.source import Destination, read_source, source_error, source_file
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
+from minikube.manifest.variables.env_file import ENCODING, parse_env_file
+
+DEFAULT_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+OVERRIDE_NAMES = (
+    *("compose.override.yml", "compose.override.yaml"),
+    *("docker-compose.override.yml", "docker-compose.override.yaml"),
+)
+"""The first of them beside a file with a default name is merged into it."""
+
+SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
+MAX_FILES = 50
+
+
+class ComposeModel(Struct, frozen=True):
+    """A merged Compose project: normalized services without `extends`, and the other sections by name."""
+
+    services: Mapping[str, Entry]
+    sections: Mapping[str, Mapping[str, Entry]]
+    top: Mapping[str, Entry]
+    """The other keys of the file, such as `name`."""
+
+
+class ComposeProject:
+    """The files of a Compose project, read once each."""
+
+    def __init__(self, path: Path, destination: Destination, notes: Notes) -> None:
+        self.path = path
+        self.destination = destination
+        self.notes = notes
+        self.sources: dict[Path, SourceFile] = {}
+        self._directories: dict[str, Path] = {}
+        self._roots: dict[Path, Table] = {}
+        self.dotenv = _dotenv_names(destination.source_dir / ".env")
+        """The names of the variables in `.env`."""
+
+    def directory_of(self, span: Span) -> Path:
+        """Return the directory to which relative paths at `span` belong."""
+        return self._directories.get(span.file, self.destination.source_dir)
+
+    def load(self) -> ComposeModel:
+        """Return the whole project. Raises UsageError for a file that cannot be read, and where `extends` goes in a circle."""
+        path = self.destination.source_dir / self.path.name
+        model = self._model(path, self.destination.source_dir, ())
+        override = next((name for name in OVERRIDE_NAMES if (path.parent / name).is_file()), None)
+        if override and path.name.lower() in DEFAULT_NAMES:
+            over = self._model(path.parent / override, self.destination.source_dir, (), base=model)
+            model = _merged_models(model, over)
+        return model
+
+    def _read(self, path: Path, directory: Path) -> Table:
+        if path in self._roots:
+            return self._roots[path]
+        if len(self._roots) >= MAX_FILES:
+            raise source_error(path, f"more than {MAX_FILES} files belong to the project")
+        text = read_source(path)
+        name = self.destination.shown(path)
+        self._directories[name] = directory
+        self.sources[path] = source_file(name, text)
+        root = parse_yaml(text, name)
+        if not isinstance(root, Table):
+            raise source_error(name, f"expected a table with services, got {root.kind}", root.span.line)
+        self._roots[path] = root
+        return root
+
+    def _model(
+        self, path: Path, directory: Path, including: tuple[Path, ...], base: ComposeModel | None = None
+    ) -> ComposeModel:
+        if path in including:
+            raise source_error(self.destination.shown(path), "is included by a file that it includes")
+        root = self._read(path, directory)
+        sections = {key: self._section(root, key) for key in SECTIONS}
+        top = {key: entry for key, entry in root.entries.items() if key not in (*SECTIONS, "include")}
+        known = {
+            name: normalize_service(entry.value)
+            for name, entry in sections["services"].items()
+            if isinstance(entry.value, Table)
+        }
+        services: dict[str, Entry] = {}
+        for name, entry in sections["services"].items():
+            if name in known:
+                inherited = (
+                    {}
+                    if base is None
+                    else {key: item.value for key, item in base.services.items() if isinstance(item.value, Table)}
+                )
+                services[name] = replace(
+                    entry, value=self._extended(known[name], {**inherited, **known}, path, (name,))
+                )
+            elif entry.value.tag == "!reset":
+                services[name] = entry
+            elif name.startswith("x-"):
+                continue
+            else:
+                self.notes.refuse(entry.span, f"services.{name}", f"expected a table, got {entry.value.kind}")
+        model = ComposeModel(services, sections, top)
+        if include := root.entries.get("include"):
+            model = self._with_included(model, include, path, directory, including)
+        return model
+
+    def _section(self, root: Table, key: str) -> dict[str, Entry]:
+        entry = root.entries.get(key)
+        if entry is None:
+            return {}
+        if isinstance(entry.value, Table):
+            return dict(entry.value.entries)
+        if not (isinstance(entry.value, Scalar) and entry.value.value is None):
+            self.notes.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
+        return {}
+
+    # ------------------------------------------------------------ include
+
+    def _with_included(
+        self, model: ComposeModel, include: Entry, path: Path, directory: Path, including: tuple[Path, ...]
+    ) -> ComposeModel:
+        items = include.value.items if isinstance(include.value, Items) else (include.value,)
+        for item in items:
+            paths, base = self._included_files(item, directory)
+            for file in paths:
+                try:
+                    other = self._model(file, base or file.parent, (*including, path))
+                except UsageError as error:
+                    self.notes.refuse(
+                        item.span, "include", f"{error} — import that file on its own, and name both with -f"
+                    )
+                    continue
+                model = _merged_models(other, model)
+        return model
+
+    def _included_files(self, item: Node, directory: Path) -> tuple[list[Path], Path | None]:
+        """Return the files of an item of `include`, and the directory that they say their paths belong to."""
+        base = None
+        texts: list[Node] = [item]
+        if isinstance(item, Table):
+            given = item.get("path")
+            texts = list(given.items) if isinstance(given, Items) else [given] if given else []
+            if isinstance(where := item.get("project_directory"), Scalar):
+                base = (directory / where.text).resolve()
+            if "env_file" in item.entries:
+                text = "its variables are those of .env beside the manifest — copy what it needs there"
+                self.notes.refuse(item.entries["env_file"].span, "include.env_file", text)
+        files = []
+        for node in texts:
+            if not isinstance(node, Scalar) or "://" in node.text or "$" in node.text or not node.text:
+                self.notes.refuse(item.span, "include", "only files by their path are read — import it on its own")
+            else:
+                files.append((directory / node.text).resolve())
+        return files, base
+
+    # ------------------------------------------------------------ extends
+
+    def _extended(self, service: Table, known: Mapping[str, Node], path: Path, extending: tuple[str, ...]) -> Table:
+        entry = service.entries.get("extends")
+        if entry is None:
+            return service
+        own = replace(service, entries={key: value for key, value in service.entries.items() if key != "extends"})
+        name, file = _extends_target(entry.value)
+        span = entry.span
+        if not name or "://" in file or "$" in file:
+            self.notes.refuse(
+                span, f"services.{extending[0]}.extends", "expected the name of a service, or service and file"
+            )
+            return own
+        if file:
+            path = (self.directory_of(span) / file).resolve()
+            try:
+                root = self._read(path, path.parent)
+            except UsageError as error:
+                raise source_error(span.file, f"extends: {error}", span.line) from None
+            known = {
+                key: normalize_service(item.value)
+                for key, item in self._section(root, "services").items()
+                if isinstance(item.value, Table)
+            }
+        step = f"{path}:{name}"
+        if step in extending or (not file and name == extending[0] and len(extending) == 1):
+            raise source_error(span.file, f"services.{extending[0]}.extends goes in a circle", span.line)
+        base = known.get(name)
+        if not isinstance(base, Table):
+            raise source_error(span.file, f"services.{extending[0]}.extends: there is no service {name}", span.line)
+        base = self._extended(base, known, path, (*extending, step))
+        return replace(own, entries=merge_tables(base.entries, own.entries))
+
+
+def _extends_target(node: Node) -> tuple[str, str]:
+    """Return the service and the file of `extends`; the file is empty for the same one."""
+    if isinstance(node, Scalar):
+        return node.text, ""
+    if not isinstance(node, Table):
+        return "", ""
+    service, file = node.get("service"), node.get("file")
+    return (service.text if isinstance(service, Scalar) else ""), (file.text if isinstance(file, Scalar) else "")
+
+
+def _merged_models(base: ComposeModel, over: ComposeModel) -> ComposeModel:
+    sections = {key: merge_tables(base.sections[key], over.sections[key]) for key in SECTIONS}
+    return ComposeModel(merge_tables(base.services, over.services), sections, {**base.top, **over.top})
+
+
+def _dotenv_names(path: Path) -> frozenset[str]:
+    """Return the names of the variables in `.env`; none where it cannot be read: the manifest's validation says so."""
+    try:
+        return frozenset(parse_env_file(path.read_bytes().decode(ENCODING)))
+    except (OSError, ValueError):
+        return frozenset()

@@ -1,0 +1,185 @@
+"""The table of all keys of a Compose service, and the whole file."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from minikube.importers.compose import engine, lifecycle, network, ports, resources, run, volumes
+from minikube.importers.compose.draft import ProjectNames, ServiceDraft
+from minikube.importers.compose.project import ComposeModel, ComposeProject
+from minikube.importers.detect import Found
+from minikube.importers.result import Imported, Notes, Span
+from minikube.importers.source import Destination, source_error
+from minikube.importers.yaml_nodes import Entry, Scalar, Table
+from minikube.manifest.load import default_name
+from minikube.manifest.validate import find_cycles
+from minikube.model import NAME_PATTERN
+
+KeyReader = Callable[[ServiceDraft, Entry], None]
+
+READERS: Mapping[str, KeyReader] = {
+    # What later readers look at comes first: replicas for ports.
+    "scale": resources.read_scale,
+    "deploy": resources.read_deploy,
+    "image": run.read_image,
+    "build": run.read_build,
+    "entrypoint": run.read_entrypoint,
+    "command": run.read_command,
+    "environment": run.read_environment,
+    "env_file": run.read_env_file,
+    "working_dir": run.read_working_dir,
+    "user": run.read_user,
+    "init": run.read_init,
+    "pull_policy": run.read_pull_policy,
+    "depends_on": lifecycle.read_depends_on,
+    "links": lifecycle.read_links,
+    "healthcheck": lifecycle.read_healthcheck,
+    "restart": lifecycle.read_restart,
+    "stop_signal": lifecycle.read_stop_signal,
+    "stop_grace_period": lifecycle.read_stop_grace_period,
+    "pre_stop": lifecycle.read_pre_stop,
+    "logging": lifecycle.read_logging,
+    "profiles": lifecycle.read_profiles,
+    "develop": lifecycle.read_develop,
+    "ports": ports.read_ports,
+    "expose": ports.read_expose,
+    "volumes": volumes.read_volumes,
+    "tmpfs": volumes.read_tmpfs,
+    "network_mode": network.read_network_mode,
+    "networks": network.read_networks,
+    "extra_hosts": network.read_extra_hosts,
+    "container_name": network.read_container_name,
+    "mem_limit": resources.read_memory,
+    "cpus": resources.read_cpus,
+    "pids_limit": resources.read_pids,
+    "ulimits": resources.read_ulimits,
+    "secrets": partial(engine.read_files, key="secrets"),
+    "configs": partial(engine.read_files, key="configs"),
+    "gpus": engine.read_gpus,
+    "attach": engine.read_attach,
+    **{key: partial(engine.read_value, key=key) for key in engine.VALUES},
+    **{key: partial(engine.read_flag, key=key) for key in engine.FLAGS},
+    **{key: partial(engine.read_list, key=key) for key in engine.LISTS},
+    **{key: partial(engine.read_pairs, key=key) for key in engine.PAIRS},
+    **{key: partial(engine.read_terminal, key=key) for key in ("stdin_open", "tty")},
+}
+"""By the key of a Compose service the function that reads it, in the order in which they are called."""
+
+
+def read(found: Found, destination: Destination) -> Imported:
+    """Read a Compose file with all that belongs to it. Raises UsageError where there is nothing to import."""
+    notes = Notes()
+    project = ComposeProject(found.path, destination, notes)
+    model = project.load()
+    names = _names(model)
+    services: dict[str, dict[str, Any]] = {}
+    for source_name, entry in model.services.items():
+        if not isinstance(entry.value, Table):
+            continue
+        draft = ServiceDraft(project, names, source_name, entry)
+        read_service(draft)
+        if draft.out.keys() & {"image", "build"}:
+            services[draft.name] = draft.out
+    main = next(iter(project.sources.values()))
+    if not services:
+        raise source_error(main.name, "has no service with image or build that can be imported")
+    _drop_missing(services, notes, main.name)
+    for cycle in find_cycles({name: tuple(service.get("depends_on", ())) for name, service in services.items()}):
+        raise source_error(main.name, f"depends_on goes in a circle: {' → '.join((*cycle, cycle[0]))}")
+    _read_top(model, notes)
+    if destination.moves and project.dotenv:
+        text = "variables are read from .env beside the manifest — copy it there"
+        notes.inexact(Span(main.name, 0, 0), ".env", (), text)
+    name = _project_name(model, notes)
+    if not name and destination.moves:
+        name = default_name(destination.source_dir)
+    return Imported("Compose", tuple(project.sources.values()), services, name, notes=notes.in_order())
+
+
+def read_service(draft: ServiceDraft) -> None:
+    """Read all keys of a service into its draft."""
+    if draft.name != draft.source_name:
+        here = Span(draft.span.file, draft.span.line, draft.span.line)
+        draft.inexact(here, "name", f"the name {draft.source_name} is no DNS label, and stays a host name")
+        network.add_alias(draft, here, "name", draft.source_name)
+    for alias, span in draft.names.aliases.get(draft.source_name, ()):
+        network.add_alias(draft, span, "links", alias, "a link's name is one for all services")
+    entries = draft.table.entries
+    for key, reader in READERS.items():
+        if key in entries and (draft.has(key)):
+            reader(draft, entries[key])
+    for key, entry in entries.items():
+        if key not in READERS and not key.startswith("x-"):
+            engine.read_refused(draft, entry, key)
+    lifecycle.finish_restart(draft)
+    if not draft.out.keys() & {"image", "build"}:
+        reason = "has neither an image nor a build that can be taken, so it is left out"
+        draft.project.notes.refuse(draft.span, f"services.{draft.source_name}", reason)
+
+
+def _names(model: ComposeModel) -> ProjectNames:
+    services = {name: entry.value for name, entry in model.services.items() if isinstance(entry.value, Table)}
+    checked = frozenset(
+        name for name, table in services.items() if lifecycle.is_checked(table.entries.get("healthcheck"))
+    )
+    memberships = {
+        frozenset(networks.entries) if isinstance(networks := table.get("networks"), Table) else frozenset({"default"})
+        for table in services.values()
+        if not table.entries.get("network_mode")
+    }
+    one_network = len(memberships) < 2 and all(len(found) < 2 for found in memberships)
+    labels = _labels(list(services))
+    return ProjectNames(labels, checked, lifecycle.link_aliases(services), model.sections, one_network)
+
+
+def _labels(names: list[str]) -> dict[str, str]:
+    """Return a DNS label for each name: itself, or one made from it that no other service has."""
+    labels = {name: name for name in names if re.fullmatch(NAME_PATTERN, name)}
+    for name in names:
+        if name in labels:
+            continue
+        label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-") or "service"
+        unique, number = label, 2
+        while unique in labels.values():
+            unique, number = f"{label}-{number}", number + 1
+        labels[name] = unique
+    return {name: labels[name] for name in names}
+
+
+def _drop_missing(services: dict[str, dict[str, Any]], notes: Notes, file: str) -> None:
+    """Remove dependencies on services that were left out."""
+    for name, service in services.items():
+        needs: dict[str, Any] = service.get("depends_on", {})
+        for needed in [needed for needed in needs if needed not in services]:
+            del needs[needed]
+            notes.refuse(Span(file, 0, 0), f"services.{name}.depends_on", f"{needed} is left out, and not waited for")
+        if "depends_on" in service and not needs:
+            del service["depends_on"]
+
+
+def _project_name(model: ComposeModel, notes: Notes) -> str:
+    entry = model.top.get("name")
+    if entry is None or not isinstance(entry.value, Scalar) or not entry.value.text:
+        return ""
+    name = entry.value.text
+    if re.fullmatch(NAME_PATTERN, name):
+        return name
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-")
+    if "$" in name or not label:
+        notes.refuse(entry.span, "name", "a project's name has no variables — the directory's name is used")
+        return ""
+    notes.inexact(entry.span, "name", ("name",), "a project's name is a DNS label")
+    return label
+
+
+def _read_top(model: ComposeModel, notes: Notes) -> None:
+    """Add notes on the parts of the file that are no services."""
+    for key, entry in model.top.items():
+        if key not in ("name", "version") and not key.startswith("x-"):
+            notes.refuse(entry.span, key, "is no key of a Compose file that is known here")
+    for section in ("secrets", "configs", "models"):
+        for name, entry in model.sections[section].items():
+            notes.refuse(entry.span, f"{section}.{name}", f"a manifest has no {section}: see what each service needs")
+    network.read_network_section(model.sections["networks"], notes)
+    volumes.read_volume_section(model.sections["volumes"], notes)
