@@ -142,7 +142,11 @@ def _note_listening(found: Found, destination: Destination, notes: Notes, first:
     except UsageError:
         return FIRST_PORT
     for name in said:
-        advice = "ports count from it in foreman — write port in a service" if name == "PORT" else "write host in a service"
-        notes.inexact(first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}")
+        advice = (
+            "ports count from it in foreman — write port in a service" if name == "PORT" else "write host in a service"
+        )
+        notes.inexact(
+            first, f".env {name}", ("env_file",), f"{name} in {destination.path('.env')} is not used: {advice}"
+        )
     port = said.get("PORT", "").strip("'\" ")
     return int(port) if re.fullmatch(r"[0-9]{1,5}", port) else FIRST_PORT
