@@ -20,6 +20,14 @@ _ENTRY = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 _WEB_NAME = re.compile(r"(?:^|[-_])(?:web|api|app|server|http|frontend|backend|site)(?:$|[-_0-9])", re.IGNORECASE)
 """Names of processes that read PORT although their line does not name it: Heroku gives it to `web`, foreman to each."""
 
+_NAMED_PORT = re.compile(
+    r"(?:(?:^|\s)(?:-p|-P|-l|--port|--listen|--http-port|PORT)[ =]?|(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*|(?<=[\s=])):"
+    r"|(?:http\.server|runserver)\s+)([0-9]{2,5})(?![0-9.\w])"
+)
+"""A port that a line names, as servers of several languages take it."""
+
+CHECKED = " — add health to have it checked by more than a connection"
+
 _USES_PORT = re.compile(r"\$\{?PORT(?![A-Za-z0-9_])")
 _USES_PS = re.compile(r"\$\{?PS(?![A-Za-z0-9_])")
 _LISTENING = re.compile(r"^\s*(?:export\s+)?(PORT|HOST)[ \t]*=[ \t]*(.*)$", re.MULTILINE)
@@ -110,15 +118,14 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     cwd = reading.destination.path(keys.pop("cwd", "."))
     service = keys | ({"cwd": cwd} if cwd != "." else {})
     uses_port = _USES_PORT.search(line.command) is not None
-    if line.name != RELEASE and (uses_port or _WEB_NAME.search(line.name)):
+    named = _NAMED_PORT.search(line.command)
+    if named and not uses_port and 0 < int(named[1]) < 65536 and line.name != RELEASE:
+        service["port"] = int(named[1])
+        note("port", f"is in its line: the service is registered with it{CHECKED}")
+    elif uses_port or (line.name != RELEASE and _WEB_NAME.search(line.name)):
         service["port"] = "auto"
-        note(
-            "port", f"a free port, where foreman gives {port} — write a number to fix it; add health to have it checked"
-        )
-    elif uses_port:
-        service["port"] = "auto"
-        service["register"] = "none"
-        note("port", f"a free port, where foreman gives {port}")
+        own = "" if uses_port else "; where it listens on a port of its own, write that"
+        note("port", f"a free port as PORT, where foreman gives {port}{own}{CHECKED}")
     if _USES_PS.search(line.command):
         env = service.setdefault("env", {})
         env.setdefault("PS", f"{line.name}.${{REPLICA}}")

@@ -15,6 +15,7 @@ UNMEASURED = (
     "cli_up",
     "control",
     "docs",
+    "import",
     "install",
     "logs",
     "project_dir",

@@ -174,15 +174,20 @@ class App:
         if count == 1:
             if port:
                 self.made["port"] = port
-                self.note_port("the service is registered with it — add health to have it checked")
+                self.note_port(
+                    "the service is registered with it — add health to have it checked by more than a connection"
+                )
             if cluster:
                 keys.inexact("exec_mode", "", "one process of its own runs, not one in a cluster")
             return
-        fits = port and port + count - 1 <= 65535
-        self.made["port"] = f"{port}-{port + count - 1}" if fits else "auto"
         shared = "processes of a cluster share one port; here " if cluster else ""
-        text = f"{shared}each replica listens on a PORT of its own, and the registry has all of them"
-        self.keys.notes.inexact(keys.span("instances"), keys.name("instances"), (*keys.path, "port"), text)
+        if port:
+            self.made["port"] = f"{port}-{port + count - 1}" if port + count - 1 <= 65535 else "auto"
+            text = f"{shared}each replica listens on a PORT of its own, and the registry has all of them"
+            keys.notes.inexact(keys.span("instances"), keys.name("instances"), (*keys.path, "port"), text)
+        elif cluster:
+            text = f'{shared}each needs one of its own — where it listens, write port = "auto" and listen on PORT'
+            keys.inexact("instances", "replicas", text)
         variable = keys.text("instance_var") or "NODE_APP_INSTANCE"
         if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             self.made.setdefault("env", {})[variable] = "${REPLICA}"
@@ -216,7 +221,9 @@ class App:
         keys = self.keys
         keys.text("instance_var")
         if (namespace := keys.text("namespace")) and namespace != "default":
-            self.made["groups"] = [namespace]
+            self.made["groups"] = [dns_label(namespace)]
+            if namespace != dns_label(namespace):
+                keys.inexact("namespace", "groups", "a group is a DNS label")
         if keys.boolean("autostart") is False:
             self.made["profiles"] = ["manual"]
         for key, target in (("uid", "user"), ("gid", "group")):

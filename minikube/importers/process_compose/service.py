@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from minikube.importers.manifest_text import give_port
+from minikube.importers.names import dns_label
 from minikube.importers.process_compose.lifecycle import (
     TOOL,
     log_keys,
@@ -141,7 +142,7 @@ class Service:
         if command and command.strip():
             keys.refuse("entrypoint", "command is there, too, which process-compose runs")
             made = self.command(command)
-        elif entrypoint:
+        elif entrypoint and entrypoint[0]:
             made = {"command": [self.texts.convert(word) for word in entrypoint]}
         if not made:
             return False
@@ -185,9 +186,11 @@ class Service:
         keys = self.keys
         if self.replicas > 1:
             self.made["replicas"] = self.replicas
-        groups = [name for name in keys.strings("namespace") or () if name != "default"]
+        groups = [name for name in keys.strings("namespace") or () if name not in ("", "default")]
         if groups:
-            self.made["groups"] = groups
+            self.made["groups"] = list(dict.fromkeys(map(dns_label, groups)))
+        if any(name != dns_label(name) for name in groups):
+            keys.inexact("namespace", "groups", "a group is a DNS label")
         if is_deferred(keys):
             self.made["profiles"] = [MANUAL]
         if keys.boolean("is_foreground"):

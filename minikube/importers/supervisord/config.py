@@ -82,7 +82,7 @@ def _load(path: Path, destination: Destination, notes: Notes, sources: list[Sour
     sections = _parse(path, destination, sources)
     include = Options(sections.pop("include", None), notes)
     here = path.absolute().parent
-    files = include.text("files")
+    files = include.marked("files")
     if files is None:
         include.finish(("files",))
         return sections
@@ -108,7 +108,7 @@ def _parse(path: Path, destination: Destination, sources: list[SourceFile]) -> d
 
 def _shared(own: Options, destination: Destination, notes: Notes) -> Shared:
     """Return what `[supervisord]` says for all programs."""
-    directory = Expansions(str(destination.source_dir), {}).convert(own.text("directory") or ".", relative=True)
+    directory = Expansions(str(destination.source_dir), {}).convert(own.marked("directory") or ".", relative=True)
     return Shared(destination, notes, directory, own.text("user") or "", own.text("umask") or "")
 
 

@@ -92,7 +92,7 @@ class Program:
     def services(self, taken: Collection[str]) -> dict[str, dict[str, Any]]:
         """Return the services of the program by name; none, with a note, where it has no command. `taken` are other names."""
         options = self.options
-        if options.text("command") is None:
+        if not (options.text("command") or "").strip("\"' "):
             options.refuse_section("has no command")
             return {}
         uses_number = any(_NUMBER.search(options.text(key) or "") for key in ("command", "environment", "directory"))
@@ -120,7 +120,7 @@ class Program:
         return made
 
     def groups(self) -> tuple[str, ...]:
-        return (self.group,) if self.group else ()
+        return (dns_label(self.group),) if self.group else ()
 
     def service(self, label: str, number: int | str, groups: tuple[str, ...]) -> dict[str, Any]:
         options = self.options
@@ -139,11 +139,18 @@ class Program:
         if env := environment(options, expansions, (*path, "env")):
             made["env"] = env
         if user := options.text("user") or self.shared.user:
-            made["user"] = user
-        if (umask := options.text("umask") or self.shared.umask) and re.fullmatch(r"[0-7]{1,4}", umask):
-            made["umask"] = umask
+            made["user"] = expansions.convert(user)
+        if umask := options.text("umask") or self.shared.umask:
+            if re.fullmatch(r"0?[0-7]{1,3}", umask):
+                made["umask"] = umask
+            else:
+                options.refuse("umask", "expected an octal mask such as 022")
         if groups:
             made["groups"] = list(groups)
+            if self.group and self.group != dns_label(self.group):
+                options.notes.inexact(
+                    options.header, f"[group:{self.group}]", (*path, "groups"), "a group is a DNS label"
+                )
         if options.boolean("autostart") is False:
             made["profiles"] = [MANUAL]
         process_name = options.text("process_name")
@@ -157,7 +164,7 @@ class Program:
 
     def directory(self, values: dict[str, str | int]) -> str:
         """Return where the program runs, relative to the directory of the file unless it is absolute."""
-        text = self.options.text("directory")
+        text = self.options.marked("directory")
         if text is None:
             return self.shared.directory
         converted = Expansions(str(self.shared.destination.source_dir), values).convert(text, relative=True)
@@ -167,14 +174,14 @@ class Program:
 
     def command(self, expansions: Expansions) -> str | list[str]:
         """Return the command: as one string where no shell syntax is in it, else as words."""
-        text = " ".join(expansions.convert(self.options.text("command") or "", relative=True).split("\n"))
+        text = " ".join(expansions.convert(self.options.marked("command") or "", relative=True).split("\n"))
         try:
             words = shlex.split(text)
         except ValueError:
             return ["sh", "-c", text]
         if find_shell_syntax(text) is None and words:
             return text
-        return words or ["true"]
+        return words
 
     def restart(self, path: tuple[str, ...]) -> dict[str, Any]:
         """Return `restart`, with supervisord's defaults."""

@@ -45,6 +45,11 @@ class Options:
 
     def text(self, option: str) -> str | None:
         """Take an option; None where it is missing or empty."""
+        text = self.marked(option)
+        return text and text.replace(HERE, "")
+
+    def marked(self, option: str) -> str | None:
+        """Take an option as `text` does, with `%(here)s` marked."""
         self._taken.add(option)
         found = self.section.options.get(option) if self.section else None
         return found.value.strip() or None if found else None
@@ -112,9 +117,9 @@ class Expansions(Struct, frozen=True):
             if name.startswith("ENV_"):
                 return f"${{{name[4:]}}}"
             value = self.values.get(name)
-            if value is None or (isinstance(value, str) and kind != "s"):
+            if value is None:
                 return match[0]
-            return f"%{flags}{kind}" % value
+            return value if isinstance(value, str) else f"%{flags}{kind}" % value
 
         parts: list[str] = []
         at = 0
@@ -134,7 +139,7 @@ def with_here(text: str, directory: str) -> str:
 
 def environment(options: Options, expansions: Expansions, path: KeyPath) -> dict[str, str]:
     """Return the option `environment`: `A="1",B='2'`."""
-    text = options.text("environment")
+    text = options.marked("environment")
     if text is None:
         return {}
     lexer = shlex.shlex(text, posix=True)

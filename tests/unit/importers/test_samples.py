@@ -39,7 +39,7 @@ COUNTS = {
     "procfile/ends": (1, 1, 0),
     "procfile/mistakes": (0, 1, 4),
     "procfile/names": (1, 3, 0),
-    "procfile/ports": (0, 3, 0),
+    "procfile/ports": (0, 4, 0),
     "procfile/release": (1, 2, 0),
     "procfile/shell": (4, 1, 0),
     "procfile/watchers": (1, 1, 0),
