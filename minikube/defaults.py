@@ -8,6 +8,9 @@ from collections.abc import Mapping
 DEFAULT_FILE = "supervisor.toml"
 """The manifest that commands use when none is named."""
 
+OVERRIDE_FILE = "supervisor.override.toml"
+"""Beside that manifest: keys that hold in place of those of it, such as a developer's own."""
+
 DEFAULT_REGISTRY = "127.0.0.1:5555"
 
 TOKEN_ENV = "MINIKUBE_REGISTRY_TOKEN"

@@ -5,6 +5,26 @@ of a peer, `Unavailable` means a peer that did not reply. Every message is one l
 what to do next.
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A mistake in a manifest, or a warning about it, with its place. `str()` returns it as one line."""
+
+    file: str
+    message: str
+    path: str = ""
+    """The full path of the key, such as `services.web.port`; empty where no key is meant."""
+    line: int | None = None
+    """From 1; None where the file cannot be read."""
+    column: int | None = None
+    """From 1, in characters."""
+
+    def __str__(self) -> str:
+        place = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
 
 class MinikubeError(Exception):
     """The base of all errors that the program raises on purpose. `str(error)` is safe to print on a terminal."""
@@ -19,7 +39,11 @@ class UsageError(MinikubeError):
 
 
 class ManifestError(UsageError):
-    """The manifest is wrong. One message a line: `FILE: key.path: expected …, got … (did you mean …?)`."""
+    """The manifest is wrong. One problem a line: `FILE:LINE:COLUMN: key.path: expected …, got … (did you mean …?)`."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
 
 
 class NothingRunning(MinikubeError):

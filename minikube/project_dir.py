@@ -1,4 +1,4 @@
-"""The directory `.minikube/` beside a manifest: its file names, and the small JSON records that processes leave in it.
+"""The files of a manifest; the directory `.minikube/` beside it: its file names, and the small JSON records that processes leave.
 
 Standard library only, because the guardian and every short-lived command import it. It refuses to start, stop or
 connect to anything.
@@ -8,10 +8,12 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from minikube.defaults import DEFAULT_FILE, OVERRIDE_FILE
 
 PROJECT_DIR = ".minikube"
 TOKEN_FILE = "token"
@@ -49,6 +51,44 @@ RECORD_FORMAT = 1
 
 RECORD_LIMIT = 65_536
 """How many bytes of a record are read: a foreign file of any size may have its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFiles:
+    """The files of one manifest. The directory of the first one is the project's; later files win."""
+
+    first: Path
+    overrides: tuple[Path, ...] = ()
+    finds_override: bool = False
+    """Whether `supervisor.override.toml` beside the first file is the last one wherever it exists."""
+
+    @property
+    def override(self) -> Path:
+        """The path of `supervisor.override.toml` beside the first file."""
+        return self.first.parent / OVERRIDE_FILE
+
+    def existing(self) -> tuple[Path, ...]:
+        """Return all files; `supervisor.override.toml`, where it is looked for, only while it exists."""
+        found = (self.override,) if self.finds_override and os.path.lexists(self.override) else ()
+        return (self.first, *self.overrides, *found)
+
+    def possible(self) -> tuple[Path, ...]:
+        """Return all files, and `supervisor.override.toml` also while it does not exist, where it is looked for."""
+        return (self.first, *self.overrides, *((self.override,) if self.finds_override else ()))
+
+    def map(self, change: Callable[[Path], Path]) -> "ManifestFiles":
+        """Return the files with each path changed by `change`."""
+        return ManifestFiles(change(self.first), tuple(map(change, self.overrides)), self.finds_override)
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.existing()))
+
+
+def files_at(path: Path) -> ManifestFiles:
+    """Return the files that a path alone names: a file is the only one; a directory has the default ones."""
+    if os.path.isdir(path):  # Path.is_dir raises PermissionError
+        return ManifestFiles(path / DEFAULT_FILE, finds_override=True)
+    return ManifestFiles(path)
 
 
 def project_dir(manifest: Path) -> Path:
@@ -133,8 +173,16 @@ class SupervisorRecord:
     """The version of the program that wrote the record."""
     format: int = RECORD_FORMAT
     """Higher where older versions cannot use the record."""
+    overrides: tuple[str, ...] = ()
+    """The further files of the manifest: see `ManifestFiles`."""
+    finds_override: bool = False
     ending: bool = False
     """Whether all services have stopped and the control API is closed: only told at the name of the run, never written."""
+
+    @property
+    def manifest_files(self) -> ManifestFiles:
+        """The files of the manifest that runs."""
+        return ManifestFiles(Path(self.manifest), tuple(map(Path, self.overrides)), self.finds_override)
 
 
 def read_supervisor_record(directory: Path) -> SupervisorRecord | None:
@@ -162,6 +210,8 @@ def parse_supervisor_record(found: Any) -> SupervisorRecord | None:
         str(found.get("directory_id", "")),
         str(found.get("version", "")),
         int(found.get("format", 1)),
+        tuple(map(str, found.get("overrides", ()))),
+        bool(found.get("finds_override", False)),
         bool(found.get("ending", False)),
     )
 

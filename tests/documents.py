@@ -11,9 +11,14 @@ The first word after a block's language is its class, or the name of the file th
                        only its subcommands, options and files are checked
     text output        what the lines of the `sh shop` block before it print
     toml manifest      a whole manifest
+    toml override      a further file for the manifest before it
     toml entry         services that are added to the manifest of the sample shop
     json dialogue      requests to the registry, each with its reply, and notifications
     yaml prometheus    a configuration of Prometheus
+    yaml compose.yaml  a file of another tool; so are `yaml process-compose.yaml`, `text Procfile`, `ini supervisord.conf` and
+                       `json pm2.json`
+    toml imported      what `minikube import` makes of the file before it
+    text summary       the last line of `minikube import`
     python|js|go FILE  a whole program, written to FILE beside the manifest of the sample shop
 """
 
@@ -26,9 +31,13 @@ PAGES = (
     *("README.md", "CONTRIBUTING.md"),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
 )
+SOURCES = ("yaml compose.yaml", "yaml process-compose.yaml", "text Procfile", "ini supervisord.conf", "json pm2.json")
+"""Files of other tools."""
+
 CLASSES = {
     *("sh install", "sh build", "sh export", "sh shop", "sh docker", "sh example"),
-    *("text output", "toml manifest", "toml entry", "json dialogue", "yaml prometheus"),
+    *("text output", "toml manifest", "toml override", "toml entry", "json dialogue", "yaml prometheus"),
+    *("toml imported", "text summary", *SOURCES),
 }
 PROGRAMS = ("python", "js", "go")
 

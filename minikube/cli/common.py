@@ -9,36 +9,49 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import UsageError
-from minikube.project_dir import PROJECT_DIR
+from minikube.project_dir import PROJECT_DIR, ManifestFiles
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
     from minikube.model import Snapshot
 
 
-def manifest_path(given: str | None, timeout: float | None = None) -> Path:
-    """Return the path of the project's manifest. The file need not exist.
+def manifest_files(given: Sequence[str] = (), timeout: float | None = None) -> ManifestFiles:
+    """Return the files of the project's manifest. They need not exist.
 
-    `given` is a file, which is returned, or a project's directory. None: the working directory, or the nearest directory above
-    with a running project or a `supervisor.toml`. Of a directory whose project runs, it is the manifest that runs, whatever its
-    name is; of another one `supervisor.toml`. Waits up to `timeout` seconds for the supervisor's answer.
+    `given` are files, which are returned, or a project's directory. Empty: the working directory, or the nearest directory above
+    with a running project or a `supervisor.toml`. Of a directory whose project runs, they are the files that run, whatever their
+    names are; of another one the default ones. Waits up to `timeout` seconds for the supervisor's answer.
     """
-    if given and not os.path.isdir(given):
-        return Path(given)
-    here = Path(given) if given else _working_directory()
+    given = [path for path in given if path]  # MINIKUBE_MANIFEST may end with a separator
+    if given and (len(given) > 1 or not os.path.isdir(given[0])):
+        first, *others = map(Path, given)
+        return ManifestFiles(first / DEFAULT_FILE if os.path.isdir(first) else first, tuple(others))
+    here = Path(given[0]) if given else _working_directory()
     for directory in (here,) if given else (here, *here.parents):
-        found = _running_manifest(directory, timeout)
+        found = _running_files(directory, timeout)
         if found is None and (given or os.path.isfile(directory / DEFAULT_FILE)):  # Path.is_file raises PermissionError
-            found = directory / DEFAULT_FILE
+            found = ManifestFiles(directory / DEFAULT_FILE, finds_override=True)
         if found is not None:
-            return Path(found.name) if directory == here and not given else found
-    return Path(DEFAULT_FILE)
+            return found.map(partial(_short_path, directory)) if directory == here and not given else found
+    return ManifestFiles(Path(DEFAULT_FILE), finds_override=True)
+
+
+def manifest_path(given: Sequence[str] = (), timeout: float | None = None) -> Path:
+    """Return the first of the `manifest_files`, whose directory is the project's."""
+    return manifest_files(given, timeout).first
+
+
+def _short_path(directory: Path, path: Path) -> Path:
+    """Return a path relative to a directory that it is in, else as it is."""
+    return path.relative_to(directory) if path.is_relative_to(directory) else path
 
 
 def _working_directory() -> Path:
@@ -58,41 +71,72 @@ def working_directory_problem() -> str:
     return "" if os.access(".", os.X_OK) else f"{here}: permission denied — change to a directory that you may enter"
 
 
-def running_manifest(given: str | None) -> Path:
-    """Return the manifest of the project on which a command acts: the one that runs, else `manifest_path`.
+def running_files(given: Sequence[str]) -> ManifestFiles:
+    """Return the files of the manifest on which a command acts: those that run, else `manifest_files`.
 
-    Where another file of the same directory is `given`, print a message that says which one runs.
+    Where another file of the same directory is `given`, print a message that says which ones run.
     """
-    path = manifest_path(given)
-    running = other_running_manifest(path)
+    files = manifest_files(given)
+    running = other_running_files(files)
     if running is None:
-        return path
-    print_message(f"{path} is not the manifest that runs here: using {running.name}")
+        return files
+    # Fewer files than run still name the project.
+    if not _are_among(files, running):
+        print_message(f"{files} is not the manifest that runs here: using {running}")
     return running
 
 
-def other_running_manifest(path: Path) -> Path | None:
-    """Return the manifest that runs in the directory of the manifest `path`, where it is another file; otherwise None."""
-    running = _running_manifest(path.parent)
-    if running is None or running.name == path.name:
+def running_manifest(given: Sequence[str]) -> Path:
+    """Return the first of the `running_files`."""
+    return running_files(given).first
+
+
+def other_running_files(files: ManifestFiles) -> ManifestFiles | None:
+    """Return the files that run in the directory of a manifest, where they are other files; otherwise None.
+
+    Those of the same directory are returned without it.
+    """
+    directory = files.first.parent
+    running = _running_files(directory)
+    if running is None:
         return None
+    if _are_among(files, running) and (files.finds_override or len(files.possible()) == len(running.possible())):
+        return None
+    return running.map(partial(_short_path, directory))
+
+
+def _are_among(files: ManifestFiles, running: ManifestFiles) -> bool:
+    """Return whether the files begin as those that run."""
+    if len(files.overrides) > len(running.possible()):
+        return False
+    return all(map(_is_same, files.existing(), running.possible()))
+
+
+def _is_same(path: Path, running: Path) -> bool:
+    """Return whether two paths are the same, or one is a link to the other."""
+    if path.absolute() == running.absolute():
+        return True
     with contextlib.suppress(OSError):
-        if running.samefile(path):  # a link to it
-            return None
-    return running
+        return running.samefile(path)
+    return False
 
 
-def _running_manifest(directory: Path, timeout: float | None = None) -> Path | None:
-    """Return the path of the manifest that runs in a directory; None where no project runs there."""
+def _running_files(directory: Path, timeout: float | None = None) -> ManifestFiles | None:
+    """Return the files of the manifest that runs in a directory; None where no project runs there."""
     from minikube.project.run_lookup import ANSWER_TIMEOUT_S, find_named_run
 
     run = find_named_run(directory.absolute() / PROJECT_DIR, ANSWER_TIMEOUT_S if timeout is None else timeout)
     if run is None or run.record is None or not run.record.manifest:
         return None
-    return directory / Path(run.record.manifest).name
+    return run.record.manifest_files.map(partial(_path_in, directory, Path(run.record.manifest).parent))
 
 
-def connect(manifest: str | None) -> ControlClient:
+def _path_in(directory: Path, recorded: Path, path: Path) -> Path:
+    """Return the path of a file of a project as seen through `directory`, which the project's record calls `recorded`."""
+    return directory / path.relative_to(recorded) if path.is_relative_to(recorded) else path
+
+
+def connect(manifest: tuple[str, ...]) -> ControlClient:
     """Return a client of the supervisor that runs the project of a manifest. Raises NothingRunning where none runs."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minikube.cli.common import manifest_path
+from minikube.cli.common import manifest_files
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -58,24 +58,27 @@ def _column(context: click.Context, table: str, column: str) -> list[str]:
     """Return the values of one column in a table that `read_tables` returns."""
     # Kept on the context: one key press makes one request.
     if CACHE_KEY not in context.meta:
-        context.meta[CACHE_KEY] = read_tables(context.params.get("manifest"))
+        context.meta[CACHE_KEY] = read_tables(context.params.get("manifest") or ())
     return [str(row[column]) for row in context.meta[CACHE_KEY].get(table, ())]
 
 
-def read_tables(manifest: str | None) -> dict[str, Any]:
+def read_tables(manifest: tuple[str, ...]) -> dict[str, Any]:
     """Return tables of services and instances: the running project's status, else the services of the manifest.
 
     Empty after any error, because a completion must not print one.
     """
     try:
-        path = manifest_path(manifest, ANSWER_TIMEOUT_S)
+        files = manifest_files(manifest, ANSWER_TIMEOUT_S)
         try:
-            return _running_status(path)
+            return _running_status(files.first)
         except Exception:
             import tomllib
 
-            with path.open("rb") as file:
-                return {"services": [{"name": name} for name in tomllib.load(file).get("services", {})]}
+            names: dict[str, None] = {}
+            for path in files.existing():
+                with path.open("rb") as file:
+                    names |= dict.fromkeys(tomllib.load(file).get("services", {}))
+            return {"services": [{"name": name} for name in names]}
     except Exception:
         return {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minikube.cli.common import count_of, print_message
@@ -12,9 +11,10 @@ from minikube.project_dir import is_own_log, log_dir, project_dir
 
 if TYPE_CHECKING:
     from minikube.logs.file_format import Source
+    from minikube.project_dir import ManifestFiles
 
 
-def clear_logs(path: Path, names: tuple[str, ...]) -> None:
+def clear_logs(files: ManifestFiles, names: tuple[str, ...]) -> None:
     """Remove the log lines of the named services or instances, and print how many logs these were.
 
     Without names, the logs of all services are cleared, but not those of Redis and the registry. Raises NotFound for a name
@@ -24,17 +24,17 @@ def clear_logs(path: Path, names: tuple[str, ...]) -> None:
     from minikube.logs.writing.log_file import remove_files
 
     try:
-        with ControlClient(find_supervisor(path)) as client:
+        with ControlClient(find_supervisor(files.first)) as client:
             cleared = client.clear_logs(names)
     except NothingRunning as nothing_running:
-        sources = find_kept_logs(path, names, nothing_running)
+        sources = find_kept_logs(files, names, nothing_running)
         for source in sources:
             remove_files(source.path)
         cleared = tuple(source.instance for source in sources)
     print_message(f"cleared {count_of(len(cleared), 'log')}{': ' if cleared else ''}{', '.join(cleared)}")
 
 
-def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingRunning) -> list[Source]:
+def find_kept_logs(files: ManifestFiles, names: tuple[str, ...], nothing_running: NothingRunning) -> list[Source]:
     """Return the log files on disk of the named services or instances; without names, of all services.
 
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
@@ -42,10 +42,10 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     from minikube.logs.file_format import kept_sources
     from minikube.logs.query import asked_log
 
-    services = _manifest_services(path)
+    services = _manifest_services(files)
     sources = [
         source
-        for source in kept_sources(log_dir(project_dir(path)), services)
+        for source in kept_sources(log_dir(project_dir(files.first)), services)
         # An older version named the logs of Redis and the registry as services are.
         if not services or source.instance in services or source.instance not in PARTS
     ]
@@ -54,7 +54,7 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     names = tuple(asked_log(name, services) for name in names)
     for name in names:
         if name not in services and not any(name in (source.instance, source.service) for source in sources):
-            raise NotFound(f"{name}: no such service in {path}, and no log file of it")
+            raise NotFound(f"{name}: no such service in {files}, and no log file of it")
     return [
         source
         for source in sources
@@ -62,11 +62,11 @@ def find_kept_logs(path: Path, names: tuple[str, ...], nothing_running: NothingR
     ]
 
 
-def _manifest_services(path: Path) -> list[str]:
+def _manifest_services(files: ManifestFiles) -> list[str]:
     """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
     from minikube.manifest import load_manifest
 
     try:
-        return list(load_manifest(path).services)
+        return list(load_manifest(files).services)
     except (MinikubeError, OSError):
         return []

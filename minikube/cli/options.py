@@ -24,11 +24,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from minikube.cli.completion import complete_names
-from minikube.defaults import DEFAULT_FILE
+from minikube.defaults import DEFAULT_FILE, OVERRIDE_FILE
 from minikube.errors import UsageError
 
 if TYPE_CHECKING:
     from minikube.manifest import HostPort
+
+MANIFEST_ENV = "MINIKUBE_MANIFEST"
+"""Names manifests as `-m` does, several separated as in PATH."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Options = TypeVar("Options")
@@ -53,24 +56,35 @@ def pass_options(struct: Callable[..., Options]) -> Callable[[Callable[[Options]
     return decorate
 
 
-def manifest_option(command: Command) -> Command:
-    """Decorate a click command with `-m FILE`, the manifest of the project."""
+def manifest_option(command: Command, names: tuple[str, ...] = ()) -> Command:
+    """Decorate a click command with `-m FILE`, the manifest of the project. `names` are further names of the option."""
     return click.option(
         "-m",
         "--manifest",
+        *names,
+        "manifest",
         metavar="FILE",
         type=click.Path(),
-        envvar="MINIKUBE_MANIFEST",
-        help=f"Manifest of the project.  [default: {DEFAULT_FILE} here or above]",
+        multiple=True,
+        envvar=MANIFEST_ENV,
+        help="Manifest of the project; may be given again: keys of later files win."
+        f"  [default: {DEFAULT_FILE} here or above, with {OVERRIDE_FILE} beside it]",
     )(command)
+
+
+def is_from_environment(context: click.Context, name: str) -> bool:
+    """Return whether the value of a parameter is that of an environment variable."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
 
 
 def manifest_argument(command: Command) -> Command:
     """Decorate a click command that takes no names with `[MANIFEST]` and `-m FILE`."""
 
     @functools.wraps(command)
-    def with_manifest(*args: Any, positional: str | None, manifest: str | None, **options: Any) -> Any:
-        return command(*args, manifest=positional or manifest, **options)
+    def with_manifest(*args: Any, positional: str | None, manifest: tuple[str, ...], **options: Any) -> Any:
+        if positional and manifest and not is_from_environment(click.get_current_context(), "manifest"):
+            raise UsageError(f"{positional}: --manifest is given, too — write -m for each file, the first one first")
+        return command(*args, manifest=(positional,) if positional else manifest, **options)
 
     argument = click.argument("positional", metavar="[MANIFEST]", required=False, type=click.Path())
     return cast("Command", argument(manifest_option(with_manifest)))

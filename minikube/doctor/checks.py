@@ -27,7 +27,7 @@ from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
 from minikube.project.instance_ports import listeners
 from minikube.project.run_lookup import find_run
-from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, project_dir
+from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, ManifestFiles, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
 
 REDIS_ADVICE = "install valkey or redis, or set redis.url"
@@ -37,14 +37,15 @@ MIN_SPACE_BYTES = 200 * 1024 * 1024
 MIN_PYTHON = (3, 11)
 
 
-def run_checks(path: Path) -> Iterator[Finding]:
-    """Run all checks and yield their findings. The manifest in `path` may be missing or invalid."""
+def run_checks(files: ManifestFiles) -> Iterator[Finding]:
+    """Run all checks and yield their findings. The manifest in `files` may be missing or invalid."""
     manifest: Manifest | None = None
+    path = files.first
     yield _python()
     try:
-        manifest = load_manifest(path)
+        manifest = load_manifest(files)
         count = len(manifest.services)
-        yield ok("manifest", f"{path}: good, {count} service{'' if count == 1 else 's'}")
+        yield ok("manifest", f"{files}: good, {count} service{'' if count == 1 else 's'}")
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding(
@@ -137,11 +138,10 @@ def _port_holders(manifest: Manifest, pids: set[int], instances: tuple[InstanceV
     roots = [instance.pid for instance in containers]
     ports: dict[bool, set[int]] = {True: set(), False: set()}
     for instance in containers:
-        spec, port = manifest.services[instance.service], instance.address.rpartition(":")[2]
-        if port.isdecimal():
-            ports[bool(spec.container_port)].add(int(port))
-        for name, number in instance.ports.items():
-            ports[name in spec.ports and bool(spec.ports[name].container_port)].add(number)
+        is_published = manifest.services[instance.service].is_on_project_network
+        port = (instance.published or instance.address).rpartition(":")[2]
+        own = {int(port)} if port.isdecimal() else set()
+        ports[is_published] |= own | set(instance.ports.values())
     return _PortHolders({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
 
 
@@ -151,7 +151,7 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
         ("control.listen", manifest.control.listen, manifest.control.chosen, "tcp"),
     ]
     for spec in manifest.services.values():
-        for key, _, port in () if spec.has_own_address else listeners(spec):
+        for key, _, port in listeners(spec):
             if port.port:
                 wanted.append((key, HostPort(spec.host, port.port), True, port.protocol))
     for key, address, is_set, protocol in wanted:

@@ -4,17 +4,18 @@ They contain no values of variables, because every user can read a command line:
 in the client's environment or in a file. It refuses to run anything.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
 from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.engine.command import LABEL, Engine, container_name
+from minikube.engine.mounts import mount_words
 from minikube.errors import StartError
-from minikube.manifest import BuildSpec, Manifest, ServiceSpec, VolumeSpec
+from minikube.manifest import HOST_GATEWAY, BuildSpec, Manifest, ServiceSpec, VolumeSpec
 
 CGROUP_LIMITS = {"memory": "--memory", "cpus": "--cpus", "pids": "--pids-limit"}
 """The engine's options for limits of the whole container; other limits are `--ulimit`."""
@@ -31,10 +32,14 @@ class ContainerNetworking(Struct, frozen=True):
 
     network: str = "host"
     """The name of an engine's network, or `host`: the container uses this machine's network."""
-    published: str = ""
-    """The published port, `host:port:container port`; empty for none."""
-    alias: str = ""
-    """The host name under which other containers of the network find it."""
+    published: tuple[str, ...] = ()
+    """The published ports, each as `publish_argument` returns it."""
+    aliases: tuple[str, ...] = ()
+    """The host names under which other containers of the network find it."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """The names of services without a container, each with the address at which they are reached."""
+    machine: str = ""
+    """This machine's address as the container sees it; empty: the engine knows it."""
 
 
 class ContainerIdentity(Struct, frozen=True):
@@ -80,6 +85,7 @@ def create_arguments(
     networking: ContainerNetworking,
     *,
     image: str,
+    entrypoint: Sequence[str] | None = None,
     command: Iterable[str],
     variables: Iterable[str],
     env_file: Path | None,
@@ -87,9 +93,11 @@ def create_arguments(
 ) -> tuple[str, ...]:
     """Return the arguments of `create` for an instance's container.
 
-    `variables` are passed from the client's environment by name, those in `env_file` by file.
+    `variables` are passed from the client's environment by name, those in `env_file` by file. `entrypoint` is as in
+    `ServiceSpec.container_command`. Raises `StartError` for a volume that the engine cannot mount.
     """
-    words = ["create", "--name", container_name(identity.project, engine.mark, identity.name)]
+    # Interactive: stdin is open and silent, as for a process, so that builds that watch go on.
+    words = ["create", "--interactive", "--name", container_name(identity.project, engine.mark, identity.name)]
     words += ["--network", networking.network]
     labels = {
         "mark": engine.mark,
@@ -102,22 +110,32 @@ def create_arguments(
     if engine.kind != "nerdctl":
         # `images` has pulled the image, the registry makes the checks, and `minikube.logs` keeps the output.
         words += ["--pull", "never", "--no-healthcheck", "--log-driver", "none"]
-    if networking.alias:
-        words += ["--network-alias", networking.alias]
-    if networking.published:
-        words += ["--publish", networking.published]
+    for alias in networking.aliases:
+        words += ["--network-alias", alias]
+    for published in networking.published:
+        words += ["--publish", published]
+    for name, address in networking.hosts.items():
+        words += ["--add-host", f"{name}:{address}"]
     for name in variables:
         words += ["--env", name]
     if env_file is not None:
         words += ["--env-file", str(env_file)]
     for volume in (*spec.volumes, *mounts):
-        words += ["--mount", _mount(volume, identity.project, engine)]
+        words += mount_words(volume, identity.project, engine)
+    for name, address in spec.extra_hosts.items():
+        # The word itself only where there is no other way: Podman before 4.7 does not know it.
+        known = networking.machine if address == HOST_GATEWAY else ""
+        words += ["--add-host", f"{name}:{known or address}"]
     words += ["--init"] if spec.init else []
     if spec.user or spec.group:
         words += ["--user", f"{spec.user or 0}:{spec.group}" if spec.group else spec.user]
     words += ["--workdir", spec.workdir] if spec.workdir else []
     words += _limits(spec.limits)
-    return (*words, image, *command)
+    if entrypoint is not None:
+        words += ["--entrypoint", entrypoint[0] if entrypoint else ""]  # one word; the rest goes before the command
+    # The dashes end the options: otherwise the image would be the value of a last option that lacks one.
+    words += [*spec.engine_args, "--"] if spec.engine_args else []
+    return (*words, image, *(entrypoint or ())[1:], *command)
 
 
 def _limits(limits: Mapping[str, int | float]) -> list[str]:
@@ -131,22 +149,11 @@ def _limits(limits: Mapping[str, int | float]) -> list[str]:
     return words
 
 
-def _mount(volume: VolumeSpec, project: str, engine: Engine) -> str:
-    """Return a volume as the value of `--mount`, which is a line of CSV: a path may contain a comma or a quote."""
-    source = volume.source if volume.is_path else volume_name(project, engine, volume)
-    fields = [f"type={'bind' if volume.is_path else 'volume'}", f"source={source}", f"target={volume.target}"]
-    fields += ["readonly"] if volume.read_only else []
-    return ",".join('"' + field.replace('"', '""') + '"' if set(field) & set(',"') else field for field in fields)
-
-
-def publish_argument(host: str, port: int, container_port: int) -> str:
+def publish_argument(host: str, port: int, container_port: int, protocol: str = "tcp") -> str:
     """Return the value of `--publish`; an IPv6 address in brackets."""
-    return f"{join_host_port(host, port)}:{container_port}"
-
-
-def volume_name(project: str, engine: Engine, volume: VolumeSpec) -> str:
-    """Return the name of a named volume at the engine. It belongs to the project, and stays when the project ends."""
-    return container_name(project, engine.mark, volume.source)
+    # Engines take an address there, no host name.
+    address = "127.0.0.1" if host == "localhost" else host
+    return f"{join_host_port(address, port)}:{container_port}/{protocol}"
 
 
 def build_arguments(

@@ -21,7 +21,7 @@ from minikube.export.kubernetes_shared import (
 )
 from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, uses_instance_id
 from minikube.export.yaml_documents import Document, Tree
-from minikube.manifest import ServiceSpec
+from minikube.manifest import HOST_GATEWAY, ServiceSpec
 
 PLACEHOLDER = "REPLACE-ME"
 VOLUMES_FILE = "volumes.yaml"
@@ -166,6 +166,8 @@ def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
         "enableServiceLinks": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}} | _security_context(plan, spec),
     }
+    if aliases := _host_aliases(plan, spec):
+        pod["hostAliases"] = aliases
     if init_containers := _init_containers(plan, workload):
         pod["initContainers"] = init_containers
     pod["containers"] = [_container(plan, workload)]
@@ -182,11 +184,7 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
     """Return the container of a service's pods."""
     spec = workload.spec
     tree: Tree = {"name": spec.name, "image": workload.image, "imagePullPolicy": PULL_POLICIES[spec.pull]}
-    if workload.command:
-        # The command of a container replaces the image's CMD only, the command of a process its ENTRYPOINT as well.
-        tree["args" if spec.runtime == "container" else "command"] = [
-            escape_references(word) for word in workload.command
-        ]
+    tree |= _command(plan, workload)
     if spec.workdir:
         tree["workingDir"] = spec.workdir
     env: list[Tree] = []
@@ -221,6 +219,34 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
         if not volume.is_path
     ]
     return tree
+
+
+def _command(plan: ExportPlan, workload: Workload) -> Tree:
+    """Return `command` and `args` of a container: in a pod they are called so what replaces the image's ENTRYPOINT and CMD."""
+    entrypoint, command = workload.entrypoint or (), workload.command
+    if workload.entrypoint is None and workload.spec.runtime == "process":
+        # A process has no entrypoint: its command is the whole of what runs.
+        entrypoint, command = command, ()
+    elif workload.entrypoint == ():
+        entrypoint, command = command, ()
+        if not entrypoint:
+            text = "Kubernetes runs the image's ENTRYPOINT where there is no command — set command"
+            plan.add_note(f"services.{workload.spec.name}.entrypoint", text)
+    words = {"command": [*map(escape_references, entrypoint)], "args": [*map(escape_references, command)]}
+    return {name: value for name, value in words.items() if value}
+
+
+def _host_aliases(plan: ExportPlan, spec: ServiceSpec) -> list[Tree]:
+    """Return the `hostAliases` of a pod: the names of `extra_hosts` by address."""
+    names: dict[str, list[str]] = {}
+    for name, address in spec.extra_hosts.items():
+        if address == HOST_GATEWAY:
+            plan.add_note(
+                f"services.{spec.name}.extra_hosts.{name}", f"{HOST_GATEWAY} is this machine — set its address"
+            )
+        else:
+            names.setdefault(address, []).append(name)
+    return [{"ip": address, "hostnames": found} for address, found in names.items()]
 
 
 def _config_data(workload: Workload) -> dict[str, str]:

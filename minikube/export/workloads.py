@@ -64,7 +64,10 @@ class Workload(Struct, frozen=True):
     spec: ServiceSpec
     kind: Kind
     image: str
+    entrypoint: tuple[str, ...] | None
+    """What replaces the image's ENTRYPOINT; empty: none at all; None: nothing does."""
     command: tuple[str, ...]
+    """What replaces the image's CMD; empty: nothing does."""
     port: int
     """The port it listens on; 0: none."""
     env: dict[str, str]
@@ -172,17 +175,23 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
     secrets = {name: value for name, value in env.items() if looks_secret(name) or mask_url(value) != value} | {
         name: value for name, value in spec.file_env.items() if name not in env
     }
+    entrypoint, command = spec.container_command
     workload = Workload(
         spec,
         kind=_kind(plan.manifest, spec),
         image=_image(plan, spec),
-        command=tuple(fill_instance_variables(word, variables) for word in spec.argv),
+        entrypoint=None if entrypoint is None else _expand_words(entrypoint, variables),
+        command=_expand_words(command, variables),
         port=port,
         env={name: value for name, value in env.items() if name not in secrets},
         secrets=secrets,
     )
     _note_unsupported(plan, workload)
     return workload
+
+
+def _expand_words(words: tuple[str, ...], variables: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(fill_instance_variables(word, variables) for word in words)
 
 
 def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
@@ -247,6 +256,10 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
         plan.add_note(f"{key}.cwd", "is a directory of this machine — the image's WORKDIR is used instead")
     if spec.replicas > 1 and any("${REPLICA" in text for text in (*spec.argv, *spec.env.values())):
         plan.add_note(key, "uses ${REPLICA}, which neither tool has — it is 1 for each replica there")
+    if spec.engine_args:
+        plan.add_note(
+            f"{key}.engine_args", "are words of an engine's command — set what they mean in the exported file"
+        )
     if spec.umask >= 0:
         plan.add_note(f"{key}.umask", "has no counterpart — set it in the image's command")
     if spec.health and spec.health.kind == "log":
@@ -256,7 +269,13 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
 def uses_instance_id(workload: Workload) -> bool:
     """Return whether the command or a variable contains `${INSTANCE_ID}`."""
     return any(
-        INSTANCE_ID_MARKER in text for text in (*workload.command, *workload.env.values(), *workload.secrets.values())
+        INSTANCE_ID_MARKER in text
+        for text in (
+            *(workload.entrypoint or ()),
+            *workload.command,
+            *workload.env.values(),
+            *workload.secrets.values(),
+        )
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from minikube.errors import UsageError
 from minikube.importers.detect import Format, Found, find_source
 from minikube.importers.result import Imported
-from minikube.importers.source import Destination
+from minikube.importers.source import Destination, SourceError
 
 Reader = Callable[[Found, Destination], Imported]
 
@@ -32,4 +32,7 @@ def import_source(path: Path, output_dir: Path | None) -> Imported:
     source_dir = found.path.absolute().parent.resolve()
     destination = Destination(source_dir, output_dir.resolve() if output_dir else source_dir)
     read: Reader = importlib.import_module(MODULES[found.format]).read
-    return read(found, destination)
+    try:
+        return read(found, destination)
+    except SourceError as error:
+        raise error.seen_from(found.path.parent) from None

@@ -45,33 +45,49 @@ class Destination(Struct, frozen=True):
         return relative if not relative.startswith(f"..{os.sep}..") else str(path)
 
 
-def source_error(file: str | Path, message: str, line: int = 0, column: int = 0) -> UsageError:
-    """Return the error of a file that cannot be imported, in one line: `compose.yaml:3:5: …`."""
-    place = ":".join([str(file), *(str(number) for number in (line, column) if number)])
-    return UsageError(printable(f"{place}: {' '.join(message.split())}"))
+class SourceError(UsageError):
+    """A source file cannot be imported. The message is one line: `compose.yaml:3:5: …`."""
+
+    def __init__(self, file: str, rest: str) -> None:
+        super().__init__(printable(f"{file}{rest}"))
+        self.file = file
+        self.rest = rest
+
+    def seen_from(self, directory: Path) -> "SourceError":
+        """Return the error with the file's path as the user sees it; `directory` is that of the first source file."""
+        if os.path.isabs(self.file) or Path(self.file).is_relative_to(directory):
+            return self
+        return SourceError(os.path.normpath(directory / self.file), self.rest)
 
 
-def read_source(path: Path) -> str:
-    """Return the text of a source file; a byte order mark is dropped, line ends become `\\n`.
+def source_error(file: str | Path, message: str, line: int = 0, column: int = 0) -> SourceError:
+    """Return the error of a file, by its name in notes, or its path."""
+    place = "".join(f":{number}" for number in (line, column) if number)
+    return SourceError(str(file), f"{place}: {' '.join(message.split())}")
+
+
+def read_source(path: Path, name: str = "") -> str:
+    """Return the text of a source file; a byte order mark is dropped, line ends become `\\n`. `name` is its name in errors.
 
     Raises UsageError where it is missing, cannot be read, is larger than 1M or no UTF-8.
     """
+    shown = name or path
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise source_error(path, "no such file") from None
+        raise source_error(shown, "no such file") from None
     except OSError as error:
-        raise source_error(path, f"cannot be read ({(error.strerror or 'unreadable').lower()})") from None
+        raise source_error(shown, f"cannot be read ({(error.strerror or 'unreadable').lower()})") from None
     if len(raw) > MAX_BYTES:
-        raise source_error(path, "expected at most 1M, got more")
+        raise source_error(shown, "expected at most 1M, got more")
     raw = raw.removeprefix(BOM_UTF8)
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         hint = " — save it as UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise source_error(path, f"expected UTF-8, got the byte 0x{raw[error.start]:02x}{hint}", line) from None
+        raise source_error(shown, f"expected UTF-8, got the byte 0x{raw[error.start]:02x}{hint}", line) from None
     return re.sub(r"\r\n?", "\n", text)
 
 

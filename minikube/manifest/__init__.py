@@ -1,7 +1,10 @@
 """`supervisor.toml`: read, validated and typed.
 
     spec         the result: frozen structs, with every default
-    load         from the file to a `Manifest`: all problems of a manifest in one error
+    load         from files to a `Manifest`: all problems of a manifest in one error
+    files        TOML files as trees, and `.env` files, with the places of their mistakes
+    tree/        the content of TOML files, with the place of each key, value and list item
+    layers/      several files, `[defaults]` and extended services as one tree; where each value comes from
     parser       every key of a manifest and what its value becomes
     shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
     keys/        commands, containers, environment, limits and ports: keys that need code of their own
@@ -9,7 +12,6 @@
     values       strings with a form of their own: addresses, signals, schedules, masks
     variables/   `${VAR}` in strings, `.env` files, the environment of a service from all its sources
     diagnostics  key paths, problems, warnings, "did you mean"
-    locate       the line of a key in the file
     hints        words of other tools, for "did you mean"
     masking      commands as they are shown, without secrets
     dump         a `Manifest` back to TOML: `minikube config`
@@ -20,6 +22,7 @@ It refuses to start anything and to resolve host or user names: whether this mac
 from minikube.manifest.load import load_manifest, schema_json
 from minikube.manifest.masking import shown_command
 from minikube.manifest.spec import (
+    HOST_GATEWAY,
     BuildSpec,
     Condition,
     ContainerSettings,
@@ -42,6 +45,7 @@ from minikube.manifest.values import has_ipv4_loopback, is_loopback, parse_host_
 from minikube.manifest.variables.interpolate import fill_instance_variables, port_variable, template_text
 
 __all__ = [
+    "HOST_GATEWAY",
     "BuildSpec",
     "Condition",
     "ContainerSettings",

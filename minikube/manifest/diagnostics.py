@@ -1,68 +1,144 @@
 """Problems and warnings of a manifest, by key path, and "did you mean" hints."""
 
 import difflib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Never
 
 from msgspec import Struct
 
-from minikube.manifest.locate import find_line, key_lines
-from minikube.manifest.variables.interpolate import interpolate
+from minikube.errors import Problem
+from minikube.manifest.tree.node import Node, Source
+from minikube.manifest.tree.paths import append_index, append_key, split_path
+from minikube.manifest.variables.interpolate import UseKind, interpolate
 from minikube.text import mask_url, printable
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+DOTENV_FILE = ".env"
+
 _SHOWN_CHARACTERS = 60
 
 
-class ManifestReading:
-    """The state of reading one manifest: problems and warnings so far, and the variables for interpolation.
+class VariableUse(Struct, frozen=True):
+    """A `${VAR}` in a value of the manifest, and what stands in its place."""
 
-    `dotenv` is the content of `.env`, which is in `variables`, too. `text` is the content of the file, for lines in messages.
+    name: str
+    kind: UseKind
+
+
+class ManifestReading:
+    """The state of reading one manifest: its tree, its problems and warnings so far, and the variables for interpolation.
+
+    `dotenv` is the content of `.env`, which is in `variables`, too.
     """
 
     def __init__(
         self,
-        file: str,
+        tree: Node,
         directory: Path,
         variables: Mapping[str, str],
         dotenv: Mapping[str, str] | None = None,
-        text: str = "",
     ) -> None:
-        self.file = file
-        self._text = text
-        self._lines: dict[str, int] | None = None
+        self.tree = tree
         self.directory = directory
         self.variables = variables
         self.dotenv = dotenv or {}
-        self.problems: dict[str, str] = {}
-        """The first problem of each key path, as a line for the user."""
-        self.warnings: dict[str, None] = {}
+        self.dotenv_positions: Mapping[str, tuple[int, int]] = {}
+        """The line and the column of each variable in `.env`."""
+        self.environ: frozenset[str] = frozenset()
+        """The names of the variables that come from the environment."""
+        self.bases: tuple[str, ...] = ()
+        """The services that are only extended: see `inherit`."""
+        self.uses: dict[str, dict[VariableUse, None]] = {}
+        """The variables in each value, by its key path."""
+        self._failed: set[str] = set()
+        self._problems: dict[tuple[int, int, str], Problem] = {}
+        self._warnings: dict[Problem, None] = {}
 
-    def fail(self, path: str, message: str) -> None:
-        """Record a problem at a key path; ignore it if the path has a problem already."""
-        self.problems.setdefault(path, printable(f"{self._place(path)}: {message}"))
+    @property
+    def dotenv_path(self) -> Path:
+        """The path of the project's `.env`."""
+        return self.directory / DOTENV_FILE
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The first problem of each key path, in the order of the files."""
+        return [problem for _, problem in sorted(self._problems.items(), key=lambda found: found[0][:2])]
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """The warnings, in the order in which they were found."""
+        return list(self._warnings)
+
+    def fail(self, path: str, message: str, *, at: str = "") -> None:
+        """Record a problem at a key path; ignore it if the path has a problem already.
+
+        Its place is that of the value, or of the value at the path `at`.
+        """
+        if path not in self._failed:
+            self._failed.add(path)
+            source, offset, _ = self._place(at or path)
+            self._problems.setdefault((source.index, offset, path), self._problem(source, offset, path, message))
+
+    def fail_value(self, path: str, message: str, *, is_key: bool) -> None:
+        """Record a problem of a value alone, whatever other keys there are; with `is_key`, a problem of the key.
+
+        A value that several services inherit has one problem, with the path where it stands.
+        """
+        if path not in self._failed:
+            self._failed.add(path)
+            source, offset, node_path = self._place(path, is_key=is_key)
+            shown = node_path or path
+            self._problems.setdefault((source.index, offset, shown), self._problem(source, offset, shown, message))
+
+    def skip(self, path: str) -> None:
+        """Have `failed` return True for a key path whose problem is recorded at another path already."""
+        self._failed.add(path)
+
+    def fail_file(self, problem: Problem) -> None:
+        """Record a problem of a file that is read together with the manifest, such as `.env`."""
+        self._failed.add(problem.path)
+        self._problems.setdefault((-1, 0, str(problem)), problem)
 
     def warn(self, path: str, message: str) -> None:
-        """Record a warning at a key path."""
-        self.warnings[printable(f"{self._place(path)}: {message}")] = None
+        """Record a warning at the value of a key path."""
+        source, offset, node_path = self._place(path)
+        self._warnings[self._problem(source, offset, node_path or path, message)] = None
 
-    def _place(self, path: str) -> str:
-        """Return the file, the line where it is known, and the key path."""
-        if self._lines is None:
-            self._lines = key_lines(self._text)
-        line = find_line(self._lines, path)
-        return ": ".join(part for part in (f"{self.file}:{line}" if line else self.file, path) if part)
+    def warn_node(self, node: Node, message: str) -> None:
+        """Record a warning at a node of any tree."""
+        self._warnings[self._problem(node.source, node.value_at, node.path, message)] = None
 
-    def warn_ignored(self, file: Path, line: int) -> None:
+    def warn_ignored(self, file: Path, line: int, column: int = 1) -> None:
         """Record a warning about a line of a `.env` file that is no assignment."""
-        text = f"{file}:{line}: is neither NAME=value nor a name, and is ignored: no shell reads this file"
-        self.warnings[printable(text)] = None
+        text = "is neither NAME=value nor a name, and is ignored: no shell reads this file"
+        self._warnings[Problem(printable(str(file)), text, "", line, column)] = None
+
+    def without_warnings(self) -> "ManifestReading":
+        """Return a reading that records its problems here, and drops its warnings and its uses of variables."""
+        quiet = ManifestReading(self.tree, self.directory, self.variables, self.dotenv)
+        quiet._failed, quiet._problems = self._failed, self._problems
+        return quiet
 
     def failed(self, path: str) -> bool:
         """Return whether `path` or a key below it has a problem: rules that depend on it are then skipped."""
-        return any(seen == path or seen.startswith((f"{path}.", f"{path}[")) for seen in self.problems)
+        return any(seen == path or seen.startswith((f"{path}.", f"{path}[")) for seen in self._failed)
+
+    def note_variable(self, path: str, name: str, kind: UseKind) -> None:
+        """Record that the value at a key path uses a variable."""
+        self.uses.setdefault(path, {})[VariableUse(name, kind)] = None
+
+    def make_problem(self, path: str, message: str) -> Problem:
+        """Return a problem at the value of a key path, without recording it."""
+        source, offset, _ = self._place(path)
+        return self._problem(source, offset, path, message)
+
+    def _place(self, path: str, *, is_key: bool = False) -> tuple[Source, int, str]:
+        """Return the file and the offset of a key path, and the path that the value has there; empty where there is none."""
+        node, exact = self.tree.find(split_path(path))
+        return node.source, node.value_at if exact and not is_key else node.key, node.path if exact else ""
+
+    def _problem(self, source: Source, offset: int, path: str, message: str) -> Problem:
+        return Problem(source.file, printable(message), printable(path), *source.position(offset))
 
 
 class KeyPath(Struct, frozen=True):
@@ -76,16 +152,20 @@ class KeyPath(Struct, frozen=True):
 
     def key(self, name: str) -> "KeyPath":
         """Return the path of the key `name` of the table at this path."""
-        part = name if _BARE_KEY.fullmatch(name) else f'"{name}"'
-        return KeyPath(self.reading, f"{self.path}.{part}" if self.path else part, self.secret, self.ports)
+        return KeyPath(self.reading, append_key(self.path, name), self.secret, self.ports)
 
     def item(self, index: int) -> "KeyPath":
         """Return the path of item `index` of the list at this path."""
-        return KeyPath(self.reading, f"{self.path}[{index}]", self.secret, self.ports)
+        return KeyPath(self.reading, append_index(self.path, index), self.secret, self.ports)
 
     def fail(self, message: str) -> Never | None:  # noqa: RUF020 - mypy lets a plain None not be returned
-        """Record a problem at this key and return None, so that a caller can `return key.fail(…)`."""
-        self.reading.fail(self.path, message)
+        """Record a problem of the value and return None, so that a caller can `return key.fail(…)`."""
+        self.reading.fail_value(self.path, message, is_key=False)
+        return None
+
+    def fail_key(self, message: str) -> Never | None:  # noqa: RUF020
+        """Record a problem of the key itself, or of one that is missing, and return None."""
+        self.reading.fail_value(self.path, message, is_key=True)
         return None
 
     def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:  # noqa: RUF020
@@ -106,12 +186,16 @@ class KeyPath(Struct, frozen=True):
                 later=later,
                 ports=self.ports,
                 keep_unset=keep_unset,
-                warn=self._warn_unset,
+                note=self._note,
             )
         except ValueError as error:
             return self.fail(str(error))
 
-    def _warn_unset(self, name: str) -> None:
+    def _note(self, name: str, kind: UseKind) -> None:
+        """Record the use of a variable, with a warning where it is not set."""
+        self.reading.note_variable(self.path, name, kind)
+        if kind != "unset":
+            return
         text = f"{name} is not set, empty is used — set it, or write ${{{name}:-default}}"
         if name in self.reading.dotenv:  # and not in the variables: see `load.APPLICATION_VARIABLES`
             text = f"{name} of .env belongs to the application and is not used here, empty is used — write the value itself"

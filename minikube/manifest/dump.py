@@ -20,8 +20,8 @@ from minikube.text import MASK, looks_secret, mask_env, mask_url
 TEMPLATES = frozenset({"command", "shell", "entrypoint", "env", "http"})
 """Keys whose strings are templates, as in the manifest; in all others a dollar is a dollar."""
 
-COMMANDS = frozenset({"command", "shell", "entrypoint"})
-"""Keys of a service, its check and its stop that have a command as their value."""
+COMMANDS = frozenset({"command", "shell", "entrypoint", "engine_args"})
+"""Keys of a service, its check and its stop that have the words of a command as their value."""
 
 ALWAYS = frozenset({"listen"})
 FIRST = ("image", "build", "command", "shell")

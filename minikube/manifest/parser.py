@@ -6,8 +6,7 @@ tree is one table: a reader finds every key in one place.
 
 import re
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,12 +16,14 @@ from minikube.manifest.diagnostics import KeyPath
 from minikube.manifest.keys import containers
 from minikube.manifest.keys.commands import COMMAND, COMMAND_OR_NONE, SHELL
 from minikube.manifest.keys.environment import ENV, NUMBERS, env_file_shape
+from minikube.manifest.keys.health import ANY_HEALTH, HEALTH
 from minikube.manifest.keys.limits import LIMITS
 from minikube.manifest.keys.ports import PORT, PORTS, port_fields
 from minikube.manifest.shapes import (
-    DURATION,
+    COUNT,
     HOST_PORT,
     LISTEN,
+    POSITIVE,
     SCHEDULE,
     SIGNAL,
     SIZE,
@@ -35,30 +36,25 @@ from minikube.manifest.shapes import (
     ListOf,
     Number,
     OneOf,
-    OnlyTrue,
     Parsed,
     Schema,
     Shape,
     TableOf,
     Text,
+    duration,
 )
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
 from minikube.manifest.variables.interpolate import (
-    INSTANCE_VARIABLES,
-    fill_instance_variables,
     port_variable,
 )
 from minikube.model import NAME_PATTERN
-from minikube.patterns import compile_pattern
 from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
 
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
 
-_COUNT = Number(int, 0, 1_000_000)
-_POSITIVE = Number(int, 1, 1_000_000)
 _WORD = Text("a non-empty string", r"^(?s:.+)$")
 _LATER = Text(later=True)
 
@@ -85,54 +81,10 @@ def _file_path(text: str, key: KeyPath) -> Path | None:
 _DIRECTORY: Shape[Path] = Converted(_WORD, _directory_path)
 
 
-def _duration(*, zero: bool) -> Shape[float]:
-    def step(seconds: float, key: KeyPath) -> float | None:
-        return seconds if zero or seconds > 0 else key.fail("expected a duration above 0")
-
-    return Converted(DURATION, step)
-
-
 def redis_url(text: str) -> str:
     """Return `text` if it is a Redis URL. Raises ValueError."""
     parse_redis_url(text)
     return text
-
-
-def _regex(text: str) -> str:
-    try:
-        compile_pattern(text)
-    except ValueError as error:
-        raise ValueError(f"expected a regular expression ({error})") from None
-    return text
-
-
-def _check_url(text: str, key: KeyPath) -> str | None:
-    try:
-        parts = urlsplit(
-            fill_instance_variables(
-                text, {**dict.fromkeys((*INSTANCE_VARIABLES, *key.ports), "1"), "HOST": "127.0.0.1"}
-            )
-        )
-        valid = text.startswith(("/", "http://[${HOST")) or (bool(parts.hostname) and parts.port != 0)
-    except ValueError:
-        valid = False
-    return text if valid else key.wrong(HTTP_FORM, text)
-
-
-def _health_table(keys: dict[str, Any], _: KeyPath) -> spec.HealthSpec | None:
-    kinds = [kind for kind in HEALTH_KINDS if kind in keys]
-    if len(kinds) != 1:  # reported already
-        return None
-    fields = {name: value for name, value in keys.items() if name != "tcp"}
-    kind: spec.HealthKind = "command" if kinds[0] == "shell" else kinds[0]
-    return spec.HealthSpec(kind=kind, **fields)
-
-
-def _health_short(text: str, key: KeyPath) -> spec.HealthSpec | None:
-    if text == "tcp":
-        return spec.HealthSpec(kind="tcp")
-    path = HTTP.read(text, key)
-    return None if path is None else spec.HealthSpec(kind="http", http=path)
 
 
 def _stop_table(keys: dict[str, Any], key: KeyPath) -> spec.StopSpec | None:
@@ -152,36 +104,11 @@ def _restart_table(keys: dict[str, Any], key: KeyPath) -> spec.RestartSpec | Non
     return restart
 
 
-HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
-HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
 STRINGS: Shape[tuple[str, ...]] = ListOf(_WORD, "strings")
 PATH: Shape[Path] = Converted(_WORD, _file_path)
 ENV_FILE = env_file_shape(PATH)
 _PROGRAM: Shape[str] = Converted(_WORD, _program)
 BUILD_ARGUMENT: Shape[str] = OneOf({str: Text(), **NUMBERS}, "a string or a number")
-
-HEALTH_KINDS: tuple[spec.HealthKind | Literal["shell"], ...] = ("http", "tcp", "command", "shell", "log")
-_HEALTH_KEYS: dict[str, Shape[Any]] = {
-    "http": HTTP,
-    "tcp": OnlyTrue(),
-    "command": COMMAND,
-    "shell": SHELL,
-    "log": Parsed(_regex, "a regular expression"),
-    "interval": _duration(zero=False),
-    "timeout": _duration(zero=False),
-    "failures": _POSITIVE,
-    "timeouts": _POSITIVE,
-    "successes": _POSITIVE,
-    "start_period": _duration(zero=True),
-    "restart_after": _COUNT,
-}
-HEALTH: Shape[spec.HealthSpec] = OneOf(
-    {
-        dict: Converted(KnownKeys(_HEALTH_KEYS, one_of=HEALTH_KINDS, hints=hints.HEALTH_KEYS), _health_table),
-        str: Converted(Text(later=True), _health_short),
-    },
-    'a path such as "/health", "tcp", or a table',
-)
 
 _POLICY = Choice(("always", "on-failure", "never"), hints.RESTART_WORDS)
 RESTART: Shape[spec.RestartSpec] = OneOf(
@@ -191,14 +118,14 @@ RESTART: Shape[spec.RestartSpec] = OneOf(
             KnownKeys(
                 {
                     "policy": _POLICY,
-                    "delay": _duration(zero=True),
-                    "max_delay": _duration(zero=True),
-                    "limit": _POSITIVE,
-                    "reset_after": _duration(zero=False),
-                    "max_restarts": _COUNT,
-                    "window": _duration(zero=False),
+                    "delay": duration(zero=True),
+                    "max_delay": duration(zero=True),
+                    "limit": POSITIVE,
+                    "reset_after": duration(zero=False),
+                    "max_restarts": COUNT,
+                    "window": duration(zero=False),
                     "success": ListOf(Number(int, 0, 255), "exit codes", least=1),
-                    "max_unavailable": _POSITIVE,
+                    "max_unavailable": POSITIVE,
                 }
             ),
             _restart_table,
@@ -260,21 +187,22 @@ _SERVICE = KnownKeys(
             KnownKeys(
                 {
                     "signal": SIGNAL,
-                    "timeout": _duration(zero=True),
+                    "timeout": duration(zero=True),
                     "command": COMMAND_OR_NONE,
                     "shell": SHELL,
-                    "drain": _duration(zero=True),
+                    "drain": duration(zero=True),
                 }
             ),
             _stop_table,
         ),
         "limits": LIMITS,
+        "extends": Text("the name of another service"),
         "logs": Converted(
             KnownKeys(
                 {
                     "max_size": SIZE,
                     "keep": Number(int, 0, MAX_LOG_FILES),
-                    "max_age": _duration(zero=True),
+                    "max_age": duration(zero=True),
                     "format": Choice(("plain", "json")),
                 }
             ),
@@ -286,7 +214,7 @@ _SERVICE = KnownKeys(
 
 
 def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
-    fields = dict(keys)
+    fields = {name: value for name, value in keys.items() if name != "extends"}  # see `inherit`
     is_container = not fields.keys().isdisjoint(("image", "build"))
     fields.setdefault("runtime", "container" if is_container else "process")
     if fields["runtime"] == "container":
@@ -325,6 +253,28 @@ class _Service(Struct, frozen=True):
 SERVICE = _Service(_SERVICE)
 
 
+class _Defaults(Struct, frozen=True):
+    """`[defaults]`, read for its problems only: each service that inherits its keys reads them, with their warnings."""
+
+    keys: Shape[Any]
+
+    def read(self, value: object, key: KeyPath) -> dict[str, Any] | None:
+        self.keys.read(value, replace(key, reading=key.reading.without_warnings()))
+        return None
+
+    def schema(self) -> Schema:
+        return self.keys.schema()
+
+
+DEFAULTS = _Defaults(
+    KnownKeys(
+        {name: shape for name, shape in _SERVICE.shapes.items() if name != "extends"}
+        | {"health": OneOf[Any]({dict: ANY_HEALTH, str: HEALTH.by_type[str]}, HEALTH.expected)},
+        hints=hints.SERVICE_KEYS,
+    )
+)
+
+
 def _dns_label(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -359,6 +309,7 @@ MANIFEST = KnownKeys(
         "containers": containers.CONTAINERS,
         "env": ENV,
         "env_file": ENV_FILE,
+        "defaults": DEFAULTS,
         "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
     },
     hints=hints.TOP_KEYS,

@@ -215,7 +215,7 @@ class TableOf(Struct, Generic[T], frozen=True):
             return self.each.read(item, key)
         meant = self.key_hint(name)
         hint = f" (did you mean {meant}?)" if meant and _is_whole(self.key_pattern, meant) else ""
-        key.fail(f"expected {self.key_expected} as the key{hint}")
+        key.fail_key(f"expected {self.key_expected} as the key{hint}")
         self.each.read(item, key)  # a wrong name hides no other mistake
         return None
 
@@ -273,13 +273,13 @@ class KnownKeys(Struct, frozen=True):
             shape = self.shapes.get(name)
             if shape is None:
                 hint = did_you_mean(name, self.shapes, words=self.hints) or f" (known: {', '.join(self.shapes)})"
-                key.key(name).fail(f"unknown key, expected a key of {self._called(key)}{hint}")
+                key.key(name).fail_key(f"unknown key, expected a key of {self._called(key)}{hint}")
             elif (read := shape.read(item, key.key(name))) is not None:
                 good[name] = read
         for name in self.required:
             if name not in value:
                 needed = join_words(self.required, "and")
-                key.key(name).fail(f"expected it to be set, {self._called(key)} needs {needed}")
+                key.key(name).fail_key(f"expected it to be set, {self._called(key)} needs {needed}")
         if self.one_of and sum(name in value for name in self.one_of) != 1:
             given = [name for name in self.one_of if name in value]
             got = join_words(given, "and") if given else "none"
@@ -323,3 +323,15 @@ SCHEDULE = Parsed(parse_schedule, SCHEDULE_FORM, r"^\s*(@[A-Za-z]+|every\s.+|(\S
 WATCH = Parsed(parse_watch, WATCH_FORM, r"[^!/ ]")
 UMASK = Parsed(parse_umask, 'an octal mask such as "022"', r"^(0o)?[0-7]{1,4}$")
 SIGNAL = Parsed(parse_signal, "a signal such as TERM, INT or QUIT")
+
+COUNT = Number(int, 0, 1_000_000)
+POSITIVE = Number(int, 1, 1_000_000)
+
+
+def duration(*, zero: bool) -> Shape[float]:
+    """Return the shape of a duration in seconds; `zero` says whether 0 is one."""
+
+    def step(seconds: float, key: KeyPath) -> float | None:
+        return seconds if zero or seconds > 0 else key.fail("expected a duration above 0")
+
+    return Converted(DURATION, step)

@@ -10,9 +10,13 @@ from typing import Literal
 from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
+from minikube.project_dir import ManifestFiles
 
 SHELL_COMMAND = ("/bin/sh", "-ec")
 """The program that runs the lines of a key `shell`."""
+
+HOST_GATEWAY = "host-gateway"
+"""This machine, as an address in `extra_hosts`."""
 
 MIB = 1024 * 1024
 
@@ -24,7 +28,7 @@ HealthKind = Literal["http", "tcp", "command", "log"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 LogFormat = Literal["plain", "json"]
 RuntimeKind = Literal["process", "container"]
-NetworkKind = Literal["", "host", "project"]
+NetworkKind = Literal["project", "host"]
 PullPolicy = Literal["missing", "always", "never"]
 
 
@@ -228,8 +232,8 @@ class ServiceSpec(Struct, frozen=True):
     build: BuildSpec | None = None
     workdir: str = ""
     """The `cwd` of a container as the manifest has it; empty: the image's own."""
-    network: NetworkKind = ""
-    """Empty: `host`, or with a `container_port` a port published on `host`."""
+    network: NetworkKind = "project"
+    """The network of a container: the project's own, with its ports published on `host`, or this machine's."""
     container_port: int = 0
     """The port that the program in the container listens on; 0: it listens on PORT."""
     volumes: tuple[VolumeSpec, ...] = ()
@@ -286,22 +290,33 @@ class ServiceSpec(Struct, frozen=True):
         return (*SHELL_COMMAND, self.shell) if self.shell else self.command
 
     @property
+    def container_command(self) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        """What replaces the image's ENTRYPOINT (empty: none at all; None: its own) and its CMD (empty: as the engine has it).
+
+        The lines of `shell` replace both: they run in a shell whatever the image's ENTRYPOINT is.
+        """
+        return (SHELL_COMMAND, (self.shell,)) if self.shell else (self.entrypoint, self.command)
+
+    @property
     def required_dependencies(self) -> tuple[str, ...]:
         """The names in `depends_on` without which the service does not start."""
         return tuple(name for name in self.depends_on if name not in self.optional_dependencies)
 
     @property
-    def has_own_address(self) -> bool:
-        """Whether each instance has an IP address of its own, so that replicas can use the same port."""
+    def is_on_project_network(self) -> bool:
+        """Whether the instances are containers on the project's network. All others listen on this machine's network."""
         return self.runtime == "container" and self.network == "project"
 
 
 class Manifest(Struct, frozen=True):
-    """The content of a `supervisor.toml`."""
+    """The content of a `supervisor.toml`, and of the files that were merged into it."""
 
     name: str
     path: Path
     directory: Path
+    overrides: tuple[Path, ...] = ()
+    finds_override: bool = False
+    """Whether `supervisor.override.toml` is looked for: see `ManifestFiles`."""
     registry: RegistrySettings = RegistrySettings()
     control: ControlSettings = ControlSettings()
     redis: RedisSettings = RedisSettings()
@@ -310,3 +325,8 @@ class Manifest(Struct, frozen=True):
     """In the order of the file."""
     warnings: tuple[str, ...] = ()
     """One line for each thing that is allowed but probably a mistake, such as a variable that is not set."""
+
+    @property
+    def files(self) -> ManifestFiles:
+        """The files that the manifest was read from."""
+        return ManifestFiles(self.path, self.overrides, self.finds_override)

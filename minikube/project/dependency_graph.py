@@ -5,13 +5,13 @@ It refuses to know about processes, time and trio.
 
 from collections.abc import Iterable, Mapping
 
-from minikube.errors import ManifestError
+from minikube.errors import UsageError
 
 Dependencies = Mapping[str, Iterable[str]]
 """Each service's name with the names of the services that it depends on. Every name is a key."""
 
 
-class CycleError(ManifestError):
+class CycleError(UsageError):
     """Services depend on each other in a cycle; `path` starts and ends with the same name."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
@@ -19,7 +19,7 @@ class CycleError(ManifestError):
         self.path = path
 
 
-class UnknownDependency(ManifestError):
+class UnknownDependency(UsageError):
     """A service depends on a service that does not exist."""
 
 

@@ -52,6 +52,9 @@ class RunContext:
         self.engine_leftovers: EngineLeftovers | None = None
         """Containers and networks that the engine still has at the end."""
 
+        self.exit_code = 0
+        """The exit code of a service that has ended the project."""
+
     def shutdown(self, now: bool = False) -> None:
         """Request that the whole project stops; with `now`, kill everything without graceful stops. Return immediately."""
         if now:

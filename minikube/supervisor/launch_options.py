@@ -20,5 +20,9 @@ class LaunchOptions:
     """Apply the manifest whenever it is saved."""
     exit_with: str = ""
     """Stop the project when this service exits, and pass its exit code on."""
+    abort_on_failure: bool = False
+    """Stop the project when a service fails for good, and pass its exit code on."""
+    prints_events: bool = False
+    """`up` prints events and log lines: it is to have printed them when the project ends by itself."""
     unbuilt: tuple[str, ...] = ()
     """Services whose image could not be built just now. An older image of theirs is not used."""

@@ -1,18 +1,20 @@
 """What several end-to-end tests share: images that take a minute to make, and which files count for coverage."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e import engine
-from tests.e2e.engine import Built
+from tests.e2e.engine import Base, Built
+from tests.e2e.podman import Podman, own_podman
 from tests.untraced import TRACED
 
 UNMEASURED = (
     "binary",
     "choice",
     "cli_up",
+    "container_keys",
     "control",
     "docs",
     "import",
@@ -37,9 +39,23 @@ def _unmeasured(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """The project's images, made once for all tests; no test without an engine."""
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Base]:
+    """Docker's image with a small Debian, made once; no test without an engine."""
     if not engine.answers():
         pytest.skip("no Docker engine answers")
-    with engine.built_images(tmp_path_factory.mktemp("images")) as found:
+    with engine.base_image(tmp_path_factory.mktemp("base")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def built(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """The project's images, made once for all tests."""
+    with engine.built_images(base, tmp_path_factory.mktemp("images")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def podman(base: Base, need: Callable[[str], str]) -> Iterator[Podman]:
+    """A Podman of the test's own, with the same base."""
+    with own_podman(need("podman"), base.archive) as found:
         yield found

@@ -42,8 +42,8 @@ def answers() -> bool:
         return False
 
 
-BASE = ("python3-venv", "libstdc++6")
-"""The Debian packages that the Dockerfile's BASE has to have."""
+BASE = ("python3-venv", "libstdc++6", "busybox")
+"""The Debian packages that the Dockerfile's BASE has to have, and small servers for other tests."""
 
 
 def make_context(directory: Path) -> Path:
@@ -62,32 +62,52 @@ def make_context(directory: Path) -> Path:
     return context
 
 
+class Base(NamedTuple):
+    """The image that others are built on, and its archive."""
+
+    name: str
+    archive: Path
+
+
 class Built(NamedTuple):
-    """The base image and its archive, the targets' images by name, and the build context."""
+    """The base image, the targets' images by name, and the build context."""
 
     base: str
-    archive: Path
     tags: dict[str, str]
     context: Path
 
 
 @contextlib.contextmanager
-def built_images(directory: Path) -> Iterator[Built]:
-    """Build all targets; remove them and the intermediate images at the end."""
-    name = f"minikube-test-{uuid4().hex[:8]}"
-    base, tags = f"{name}:base", {target: f"{name}:{target}" for target in TARGETS}
+def base_image(directory: Path) -> Iterator[Base]:
+    """Make the base image, and remove it at the end."""
+    name = f"minikube-test-{uuid4().hex[:8]}:base"
+    archive = directory / "base.tar"
+    debian.archive(archive, *BASE)
+    docker("import", str(archive), name)
     try:
-        archive = directory / "base.tar"
-        debian.archive(archive, *BASE)
-        docker("import", str(archive), base)
-        context = make_context(directory)
-        for target, tag in tags.items():
-            arguments = ("--build-arg", f"BASE={base}", "--build-arg", "PIP_NO_INDEX=1", "--label", f"{LABEL}={name}")
-            docker("build", *arguments, "--target", target, "--tag", tag, str(context))
-        yield Built(base, archive, tags, context)
+        yield Base(name, archive)
     finally:
         with contextlib.suppress(AssertionError):
-            docker("image", "rm", "--force", *tags.values(), base)
+            docker("image", "rm", "--force", name)
+
+
+@contextlib.contextmanager
+def built_images(base: Base, directory: Path) -> Iterator[Built]:
+    """Build all targets; remove them and the intermediate images at the end."""
+    name = base.name.partition(":")[0]
+    tags = {target: f"{name}:{target}" for target in TARGETS}
+    try:
+        context = make_context(directory)
+        for target, tag in tags.items():
+            arguments = (
+                *("--build-arg", f"BASE={base.name}", "--build-arg", "PIP_NO_INDEX=1"),
+                *("--label", f"{LABEL}={name}"),
+            )
+            docker("build", *arguments, "--target", target, "--tag", tag, str(context))
+        yield Built(base.name, tags, context)
+    finally:
+        with contextlib.suppress(AssertionError):
+            docker("image", "rm", "--force", *tags.values())
         with contextlib.suppress(AssertionError):
             docker("image", "prune", "--force", "--filter", f"label={LABEL}={name}")
 

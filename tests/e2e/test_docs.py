@@ -95,6 +95,17 @@ def test_each_manifest_is_valid(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("block", places(find("toml", "override")))
+def test_each_further_file_makes_a_valid_manifest(block: Block, tmp_path: Path) -> None:
+    (before,) = [one for one in blocks(block.page) if one.kind == "manifest" and one.line < block.line][-1:]
+    (tmp_path / "supervisor.toml").write_text(before.text)
+    (tmp_path / "supervisor.override.toml").write_text(block.text)
+    done = subprocess.run([MINIKUBE, "validate"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "supervisor.toml + supervisor.override.toml: good, 2 services\n"), (
+        done.stderr
+    )
+
+
 def test_each_key_of_the_manifest_is_documented() -> None:
     """Every name in the manifest's JSON Schema stands on its page, as a key or in backticks."""
     schema = json.loads(subprocess.run([MINIKUBE, "schema"], check=True, capture_output=True, timeout=60).stdout)

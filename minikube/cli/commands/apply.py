@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import click
 
-from minikube.cli.common import connect, count_of, manifest_path, other_running_manifest, print_json, print_message
+from minikube.cli.common import connect, count_of, manifest_files, other_running_files, print_json, print_message
 from minikube.cli.options import existing_manifest_argument, json_option
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.control.client.messages import ApplyReply, KeyChange
@@ -30,17 +30,15 @@ SECRET = "(secret)"
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @existing_manifest_argument
 @json_option
-def apply_command(manifest: str | None, dry_run: bool, as_json: bool) -> int:
+def apply_command(manifest: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Read the manifest again and apply what has changed; services that have not changed keep their processes.
 
     A manifest with errors changes nothing, and neither does one with another name, registry, control or redis: these need
     `down` and `up`. The exit code is 1 when a restarted service does not come back. Variables come from the environment
     of `up`, and from .env as it is now.
     """
-    if (running := other_running_manifest(path := manifest_path(manifest))) is not None:
-        raise UsageError(
-            f"{path}: is not the manifest that runs here — `minikube apply {running.name}` applies that one"
-        )
+    if (running := other_running_files(files := manifest_files(manifest))) is not None:
+        raise UsageError(f"{files}: is not the manifest that runs here — `minikube apply` applies {running}")
     with connect(manifest) as client:
         reply = client.apply(dry_run=dry_run)
     if as_json:

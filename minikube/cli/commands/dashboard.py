@@ -14,7 +14,7 @@ from minikube.errors import UsageError
 
 @click.command()
 @existing_manifest_argument
-def dashboard_command(manifest: str | None) -> int:
+def dashboard_command(manifest: tuple[str, ...]) -> int:
     """Open the dashboard of the running project. The project keeps running when you close it."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
@@ -29,6 +29,6 @@ def dashboard_command(manifest: str | None) -> int:
         client.status()
     from minikube.cli.lifecycle.dashboard_process import DashboardProcess
 
-    dashboard = DashboardProcess(endpoint, path, owner=False, on_fork=lambda: None)
+    dashboard = DashboardProcess(endpoint, path)
     with dashboard.end_on_signals():
         return INTERRUPTED if dashboard.run() == "interrupt" else 0

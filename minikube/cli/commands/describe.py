@@ -14,7 +14,7 @@ from minikube.cli.options import json_option, manifest_option, names_argument
 @names_argument()
 @manifest_option
 @json_option
-def describe_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> None:
+def describe_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> None:
     """Show all details of services or instances: settings, checks and their output, exits, last lines, events."""
     from minikube.cli.render.details import describe_lines
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from minikube.addresses import split_host_port
-from minikube.cli.common import manifest_path, print_json, print_message, running_manifest
+from minikube.cli.common import manifest_path, print_json, print_message, running_files
 from minikube.cli.completion import complete_ids, complete_names
 from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
@@ -72,7 +72,7 @@ class RegistryTarget(NamedTuple):
 
 
 @contextmanager
-def open_registry(given: str | None, manifest: str | None) -> Iterator[Registry]:
+def open_registry(given: str | None, manifest: tuple[str, ...]) -> Iterator[Registry]:
     """Yield a connection to the registry that `find_registry` selects. Raises NothingRunning where none listens."""
     from minikube import blocking
 
@@ -112,7 +112,7 @@ def _in_words_of_options(message: str) -> str:
     return f"{PARAMETERS.get(field, field)}{colon}{text}"
 
 
-def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
+def find_registry(given: str | None, manifest: tuple[str, ...]) -> RegistryTarget:
     """Return how to connect to the registry: `given` (of `--registry`), else MINIKUBE_REGISTRY, else the project's.
 
     With `manifest` (of `-m`), MINIKUBE_REGISTRY is ignored. Raises ManifestError, and NothingRunning where nothing tells its port.
@@ -123,11 +123,12 @@ def find_registry(given: str | None, manifest: str | None) -> RegistryTarget:
         return RegistryTarget(given)
     if not manifest and os.environ.get("MINIKUBE_REGISTRY"):
         return RegistryTarget(None)
-    path = running_manifest(manifest)
+    files = running_files(manifest)
+    path = files.first
     address, token = _running_registry(path)
     if not path.is_file() and (address or not manifest):
         return RegistryTarget(address or None, token or None)
-    settings = load_manifest(path).registry
+    settings = load_manifest(files).registry
     if not address and not settings.listen.port:  # any free port: none is known while nothing runs
         from minikube.control.client.endpoint import nothing_running
         from minikube.project_dir import project_dir
@@ -156,7 +157,7 @@ def _running_registry(manifest: Path) -> tuple[str, str]:
 @click.argument("name", shell_complete=complete_names)
 @registry_option
 @json_option
-def get_command(name: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
+def get_command(name: str, registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:
     """Print ip:port of one passing instance of service NAME. The exit code is 4 when there is none."""
     with open_registry(registry, manifest) as client:
         address = client.get(name)
@@ -170,7 +171,7 @@ def get_command(name: str, registry: str | None, manifest: str | None, as_json: 
 @click.argument("name", required=False, shell_complete=complete_names)
 @registry_option
 @json_option
-def instances_command(name: str | None, registry: str | None, manifest: str | None, as_json: bool) -> None:
+def instances_command(name: str | None, registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:
     """List registered instances, of all services or of service NAME, with their state and the last check's output."""
     from minikube.cli.render.table import age, columns
 
@@ -200,7 +201,7 @@ def instances_command(name: str | None, registry: str | None, manifest: str | No
         click.echo(line)
 
 
-def _is_project_service(name: str, manifest: str | None) -> bool:
+def _is_project_service(name: str, manifest: tuple[str, ...]) -> bool:
     """Return whether the running project has a service with this name, which may have no registered instance."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
@@ -223,7 +224,7 @@ class RegisterOptions:
     """`KEY=VALUE`."""
     interval: str | None
     registry: str | None
-    manifest: str | None
+    manifest: tuple[str, ...]
     as_json: bool
 
 
@@ -276,7 +277,7 @@ def register_command(options: RegisterOptions) -> None:
 @click.argument("id", metavar="ID", shell_complete=complete_ids)
 @registry_option
 @json_option
-def deregister_command(id: str, registry: str | None, manifest: str | None, as_json: bool) -> None:
+def deregister_command(id: str, registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:
     """Remove the instance ID from the registry. The exit code is 4 when it is not registered."""
     with open_registry(registry, manifest) as client:
         if not client.deregister(id):

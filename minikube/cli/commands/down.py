@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class DownOptions:
     """The arguments and options of `down`."""
 
-    manifest: str | None
+    manifest: tuple[str, ...]
     now: bool
     timeout: float | None
     """In seconds; None: wait without a limit."""

@@ -37,7 +37,7 @@ class EventsOptions:
     follow: bool
     since: EventStart
     tail: int | None
-    manifest: str | None
+    manifest: tuple[str, ...]
     as_json: bool
 
 

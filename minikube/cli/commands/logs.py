@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from minikube.cli.common import print_json_lines, print_message, running_manifest
+from minikube.cli.common import print_json_lines, print_message, running_files
 from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.cli.stdout_watch import exit_with_reader
 from minikube.errors import NothingRunning, UsageError
+from minikube.project_dir import ManifestFiles
 
 if TYPE_CHECKING:
     from minikube.logs.query import LogQuery
@@ -40,7 +41,7 @@ class LogsOptions:
     level: str
     timestamps: bool
     no_prefix: bool
-    manifest: str | None
+    manifest: tuple[str, ...]
     as_json: bool
 
     def prints(self) -> bool:
@@ -104,7 +105,7 @@ def logs_command(options: LogsOptions) -> None:
     if options.clear:
         if options.prints():
             raise UsageError("--clear: removes lines instead of printing them — it takes names only")
-        clear_logs(running_manifest(options.manifest), options.names)
+        clear_logs(running_files(options.manifest), options.names)
         return
     if options.follow:
         exit_with_reader()
@@ -116,7 +117,7 @@ def logs_command(options: LogsOptions) -> None:
         grep=options.grep,
         level=options.level,
     )
-    path = running_manifest(options.manifest)
+    files = running_files(options.manifest)
     shows_default = options.tail is None and not options.selects_lines() and not options.follow
     # At a terminal a message says that there are older lines. To know it, read one more line than is printed.
     reports_older = shows_default and not options.as_json and sys.stderr.isatty()
@@ -125,10 +126,10 @@ def logs_command(options: LogsOptions) -> None:
     end = "the supervisor has ended"
     try:
         try:
-            printed = _print_batches(_read_from_supervisor(path, options.names, query), options, reports_older)
+            printed = _print_batches(_read_from_supervisor(files.first, options.names, query), options, reports_older)
         except NothingRunning as nothing_running:
             end = "nothing is running: these lines are from the log files"
-            printed = _print_batches(_read_from_files(path, options, query, nothing_running), options, reports_older)
+            printed = _print_batches(_read_from_files(files, options, query, nothing_running), options, reports_older)
     except UsageError as error:
         if str(error).startswith(("grep: ", "level: ")):  # the API's names of the options
             raise UsageError(f"--{error}") from None
@@ -196,7 +197,9 @@ def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -
     return LogBatches(instances, client.log_batches(names, query))
 
 
-def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning) -> LogBatches:
+def _read_from_files(
+    files: ManifestFiles, options: LogsOptions, query: LogQuery, nothing_running: NothingRunning
+) -> LogBatches:
     """Return the lines that `query` selects from the project's log files.
 
     Raises the given `nothing_running` where there are no files, and NotFound for a name without service and log file.
@@ -208,7 +211,7 @@ def _read_from_files(path: Path, options: LogsOptions, query: LogQuery, nothing_
     from minikube.logs.reader import LogReader
 
     log_filter = LogFilter(query)
-    selected = find_kept_logs(path, options.names, nothing_running)
+    selected = find_kept_logs(files, options.names, nothing_running)
     # Levels take longer to find than everything else, so they are found only where they are shown.
     with_levels = options.as_json or has_colour(sys.stdout)
     readers = [LogReader(source, with_levels=with_levels) for source in selected]

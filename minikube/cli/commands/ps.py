@@ -31,7 +31,7 @@ PIDS_SHOWN = 5
 @click.option("-w", "--watch", is_flag=True, help="Keep showing changes; with --json, a line for each changed row.")
 @existing_manifest_argument
 @json_option
-def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
+def ps_command(manifest: tuple[str, ...], watch: bool, as_json: bool) -> None:
     """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready."""
     if watch and not as_json and not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal — add --json, or use `minikube events -f`")
@@ -48,7 +48,7 @@ def ps_command(manifest: str | None, watch: bool, as_json: bool) -> None:
 
 
 @contextmanager
-def _connect(manifest: str | None) -> Iterator[ControlClient]:
+def _connect(manifest: tuple[str, ...]) -> Iterator[ControlClient]:
     """Yield a client of the running supervisor.
 
     Where none runs, print a warning if processes of an earlier run are alive, and raise NothingRunning.
@@ -109,7 +109,7 @@ def _watch(client: ControlClient, as_json: bool) -> None:
 @click.command()
 @existing_manifest_argument
 @json_option
-def status_command(manifest: str | None, as_json: bool) -> None:
+def status_command(manifest: tuple[str, ...], as_json: bool) -> None:
     """Summarize the running project: Redis, the registry, how many instances are ready, and why others are not."""
     with _connect(manifest) as client:
         snapshot = client.status()

@@ -169,7 +169,7 @@ def token_command() -> None:
 @registry_option
 @json_option
 def create_command(
-    rights: tuple[str, ...], name: str, registry: str | None, manifest: str | None, as_json: bool
+    rights: tuple[str, ...], name: str, registry: str | None, manifest: tuple[str, ...], as_json: bool
 ) -> None:
     """Make a token and print it, this once: the registry keeps only its hash."""
     with open_registry(registry, manifest) as client:
@@ -184,7 +184,7 @@ def create_command(
 @token_command.command("list")
 @registry_option
 @json_option
-def list_command(registry: str | None, manifest: str | None, as_json: bool) -> None:
+def list_command(registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:
     """List the names and rights of all tokens."""
     from minikube.cli.render.table import age, columns
 
@@ -202,7 +202,7 @@ def list_command(registry: str | None, manifest: str | None, as_json: bool) -> N
 @token_command.command("revoke")
 @click.argument("name")
 @registry_option
-def revoke_command(name: str, registry: str | None, manifest: str | None) -> None:
+def revoke_command(name: str, registry: str | None, manifest: tuple[str, ...]) -> None:
     """Revoke the token NAME: at once at this registry, within seconds at others on the same Redis."""
     with open_registry(registry, manifest) as client:
         try:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
-from minikube.cli.common import manifest_path, other_running_manifest
+from minikube.cli.common import manifest_files, manifest_path, other_running_files
 from minikube.cli.completion import complete_names
 from minikube.cli.execute import execute_in_container, execute_on_host
-from minikube.cli.options import manifest_option, pass_options
+from minikube.cli.options import is_from_environment, manifest_option, pass_options
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class RunOptions:
     command: tuple[str, ...]
     variables: tuple[str, ...]
     """`NAME=VALUE`."""
-    manifest: str | None
+    manifest: tuple[str, ...]
 
 
 class Project(NamedTuple):
@@ -106,7 +106,7 @@ def exec_command(options: RunOptions) -> NoReturn:
 @click.command()
 @click.argument("name", shell_complete=complete_names)
 @manifest_option
-def shell_command(name: str, manifest: str | None) -> NoReturn:
+def shell_command(name: str, manifest: tuple[str, ...]) -> NoReturn:
     """Open $SHELL with the environment and in the directory of NAME.
 
     NAME is a service, an instance or the id of an instance. The environment is that of a running instance, where there is
@@ -120,7 +120,7 @@ def shell_command(name: str, manifest: str | None) -> NoReturn:
     execute_on_host(project.manifest, project.snapshot, spec, None, _user_shell(), ())
 
 
-def read_project(manifest: str | None) -> Project:
+def read_project(manifest: tuple[str, ...]) -> Project:
     """Return the manifest as it is now, and the supervisor's snapshot or None where no supervisor runs.
 
     Raises ManifestError, and UsageError where another manifest of the directory runs.
@@ -128,16 +128,16 @@ def read_project(manifest: str | None) -> Project:
     from minikube.control.client.blocking import ControlClient, find_supervisor
     from minikube.manifest import load_manifest
 
-    path = manifest_path(manifest)
-    if (running := other_running_manifest(path)) is not None:
+    files = manifest_files(manifest)
+    if (running := other_running_files(files)) is not None:
         # Not the running one in its place: the command might do in one what was meant for the other.
         raise UsageError(
-            f"{path}: is not the manifest that runs here, {running.name} is"
+            f"{files}: is not the manifest that runs here, {running} is"
             " — leave out --manifest, or end that project first: minikube down"
         )
-    loaded = load_manifest(path)
+    loaded = load_manifest(files)
     try:
-        with ControlClient(find_supervisor(path)) as client:
+        with ControlClient(find_supervisor(files.first)) as client:
             return Project(loaded, client.status())
     except NothingRunning:
         return Project(loaded, None)
@@ -150,6 +150,8 @@ def take_late_options(options: RunOptions) -> RunOptions:
     """
     words = list(options.command)
     manifest, variables = options.manifest, options.variables
+    context = click.get_current_context(silent=True)
+    from_environment = context is not None and is_from_environment(context, "manifest")
     while words and words[0].startswith("-") and words[0] != "--":
         option, equals, value = words.pop(0).partition("=")
         if not option.startswith("--") and len(option) > 2:  # `-mFILE`
@@ -160,7 +162,8 @@ def take_late_options(options: RunOptions) -> RunOptions:
             raise UsageError(f"{option}: expected a value")
         value = value if equals else words.pop(0)
         if option in ("-m", "--manifest"):
-            manifest = value
+            manifest = (value,) if from_environment else (*manifest, value)
+            from_environment = False
         else:
             variables = (*variables, value)
     command = tuple(words[1:] if words[:1] == ["--"] else words)

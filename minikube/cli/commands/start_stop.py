@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Request = Callable[["ControlClient", str], object]
 
 
-def request_each(manifest: str | None, names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
+def request_each(manifest: tuple[str, ...], names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
     """Call `request` with each name and print `NAME done`, or with `as_json` the instances; return the exit code.
 
     `done` is a word such as "stopped". Raises NotFound for an unknown name before the first request. A failed request
@@ -60,7 +60,7 @@ def describe_result(done: str, before: Sequence[InstanceView], after: Sequence[I
 @names_argument()
 @manifest_option
 @json_option
-def start_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+def start_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Start services or instances that are stopped or fatal."""
     return request_each(manifest, names, "started", lambda client, name: client.start(name), as_json)
 
@@ -69,7 +69,7 @@ def start_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -
 @names_argument()
 @manifest_option
 @json_option
-def stop_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+def stop_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Stop services or instances, and wait until their processes have ended. They stay stopped until you start them."""
     return request_each(manifest, names, "stopped", lambda client, name: client.stop(name), as_json)
 
@@ -78,7 +78,7 @@ def stop_command(names: tuple[str, ...], manifest: str | None, as_json: bool) ->
 @names_argument()
 @manifest_option
 @json_option
-def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+def restart_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Stop and start services or instances; of several replicas, a few at a time."""
     return request_each(manifest, names, "restarted", lambda client, name: client.restart(name), as_json)
 
@@ -96,7 +96,7 @@ def restart_command(names: tuple[str, ...], manifest: str | None, as_json: bool)
 )
 @manifest_option
 @json_option
-def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_json: bool) -> int:
+def kill_command(names: tuple[str, ...], signal: str, manifest: tuple[str, ...], as_json: bool) -> int:
     """Send a signal to the processes of services or instances. Their restart policies decide whether they start again."""
     from minikube.manifest import parse_signal
 
@@ -113,7 +113,7 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: str | None, as_j
 @click.argument("assignments", nargs=-1, required=True, metavar="NAME=N...", shell_complete=complete_services)
 @manifest_option
 @json_option
-def scale_command(assignments: tuple[str, ...], manifest: str | None, as_json: bool) -> int:
+def scale_command(assignments: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Set the number of replicas of services: minikube scale product=3 order=2."""
     replicas = _parse_replicas(assignments)
     return request_each(
@@ -148,7 +148,7 @@ class MaintenanceOptions:
     names: tuple[str, ...]
     on: bool
     reason: str
-    manifest: str | None
+    manifest: tuple[str, ...]
     as_json: bool
 
 

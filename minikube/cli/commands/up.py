@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import dashboard_lack, manifest_path, print_message
+from minikube.cli.common import dashboard_lack, manifest_files, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.daemon.guardian import launch
 from minikube.supervisor.launch_options import LaunchOptions
 
@@ -35,7 +37,7 @@ class UpOptions:
 
     words: tuple[str, ...]
     """`[MANIFEST] [SERVICE]...`: see `split_words`."""
-    manifest: str | None
+    manifest: tuple[str, ...]
     detach: bool
     wait: bool
     timeout: float
@@ -47,6 +49,7 @@ class UpOptions:
     watch: bool
     exit_with: str
     """A service, or empty."""
+    abort_on_failure: bool
 
     def wants_dashboard(self) -> bool:
         """Return whether to show the dashboard: stdout is a terminal that can show it, and no option asks for another output."""
@@ -60,7 +63,7 @@ class UpOptions:
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[MANIFEST] [SERVICE]...", shell_complete=complete_services)
-@manifest_option
+@partial(manifest_option, names=("-f", "--file"))
 @click.option("-d", "--detach", is_flag=True, help="Return when the project is running, and leave it running.")
 @click.option("--wait", is_flag=True, help="Wait until all started services are ready; fail when one cannot get ready.")
 @timeout_option(default="60s", help="With --wait: stop waiting after this time.")
@@ -78,6 +81,11 @@ class UpOptions:
 @click.option(
     "--exit-with", metavar="SERVICE", default="", help="Stop everything when SERVICE ends, and exit with its exit code."
 )
+@click.option(
+    "--abort-on-failure",
+    is_flag=True,
+    help="Stop everything when a service fails for good, and exit with its exit code.",
+)
 @pass_options(UpOptions)
 def up_command(options: UpOptions) -> int:
     """Start the services of MANIFEST, or only the named services and what they depend on.
@@ -89,20 +97,28 @@ def up_command(options: UpOptions) -> int:
 
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
-    path, names = split_words(options.words, options.manifest)
-    _refuse_second_run(path)
-    manifest = load_manifest(path)
+    files, names = split_words(options.words, options.manifest)
+    _refuse_second_run(files)
+    manifest = load_manifest(files)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
-    launch_options = LaunchOptions(options.detach, names, profiles, options.watch, options.exit_with)
+    dashboard = options.wants_dashboard()
+    launch_options = LaunchOptions(
+        options.detach,
+        names,
+        profiles,
+        options.watch,
+        options.exit_with,
+        options.abort_on_failure,
+        prints_events=not (dashboard or options.detach),
+    )
     services = services_to_start(manifest, launch_options)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
     if options.build:
         launch_options = replace(launch_options, unbuilt=_build_images(manifest, services))
 
-    session = UpSession(launch(manifest.path, launch_options), manifest.path, options.exit_with)
+    session = UpSession(launch(manifest.files, launch_options), manifest.files, options.exit_with)
     with session.stop_on_signals():
-        dashboard = options.wants_dashboard()
         if dashboard:
             # Imported while the supervisor starts: on a second core that costs no time.
             import tui.run  # noqa: F401
@@ -110,31 +126,33 @@ def up_command(options: UpOptions) -> int:
             return session.wait_stopped()
         wait_for = services if options.wait else ()
         if options.detach:
-            return session.detach(str(path), wait_for, options.timeout)
+            return session.detach(str(files.first), wait_for, options.timeout)
         if not dashboard:
             return session.print_logs(wait_for, options.timeout, options.timestamps)
         return session.wait_ready(wait_for, options.timeout) or session.show_dashboard()
 
 
-def split_words(words: tuple[str, ...], manifest: str | None) -> tuple[Path, tuple[str, ...]]:
-    """Return the path of the manifest and the names of services, from the arguments of `up`.
+def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[ManifestFiles, tuple[str, ...]]:
+    """Return the files of the manifest and the names of services, from the arguments of `up`.
 
     The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
     manifest. `manifest` is the value of `-m`. Raises UsageError when both are given.
     """
     is_path = words[:1] and ("/" in words[0] or "." in words[0])  # the name of a service has neither
     if words and words[0] in PROCFILES and os.path.isfile(words[0]):
-        raise UsageError(f"{words[0]}: a manifest is TOML, not a Procfile — `minikube init` writes a first one")
+        raise UsageError(
+            f"{words[0]}: a manifest is TOML, not a Procfile — `minikube import {words[0]}` writes one from it"
+        )
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 
-        default = manifest_path(None)
-        is_path = not default.is_file() or words[0] not in load_manifest(default).services
+        default = manifest_files()
+        is_path = not default.first.is_file() or words[0] not in load_manifest(default).services
     if not is_path:
-        return manifest_path(manifest), words
+        return manifest_files(manifest), words
     if manifest:
         raise UsageError(f"{words[0]}: --manifest is given already, expected services")
-    return manifest_path(words[0]), words[1:]
+    return manifest_files(words[:1]), words[1:]
 
 
 def _split_profiles(text: str) -> tuple[str, ...]:
@@ -172,12 +190,12 @@ def _build_images(manifest: Manifest, services: tuple[str, ...]) -> tuple[str, .
     return failed
 
 
-def _refuse_second_run(manifest: Path) -> None:
+def _refuse_second_run(files: ManifestFiles) -> None:
     """Raise MinikubeError when a supervisor runs the project of this manifest, with this manifest or another one."""
     from minikube.control.client.endpoint import find_supervisor
 
     try:
-        endpoint = find_supervisor(manifest)
+        endpoint = find_supervisor(files.first)
         from minikube.control.client.blocking import ControlClient
 
         with ControlClient(endpoint) as client:
@@ -187,8 +205,8 @@ def _refuse_second_run(manifest: Path) -> None:
     except (NothingRunning, Unavailable):
         return  # one that is starting or ending has the claim on the directory: the new one waits, or refuses to start
     running = Path(endpoint.manifest).name
-    other = f" with {running}" if running and running != manifest.name else ""
+    other = f" with {running}" if running and running != files.first.name else ""
     raise MinikubeError(
-        f"{manifest}: is running already{other} (pid {endpoint.pid})"
+        f"{files}: is running already{other} (pid {endpoint.pid})"
         " — `minikube dashboard` opens it, `minikube down` ends it"
     )

@@ -21,7 +21,7 @@ class WaitOptions:
     """A key of `GOALS`."""
     timeout: float
     """In seconds."""
-    manifest: str | None
+    manifest: tuple[str, ...]
     as_json: bool
 
 

@@ -29,6 +29,7 @@ from minikube.project_dir import dashboard_log, project_dir
 
 if TYPE_CHECKING:
     from minikube.control.client.endpoint import Endpoint
+    from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 END_TIMEOUT_S = 3.0
 """From a signal to this process until a dashboard that has not exited is killed."""
@@ -52,15 +53,15 @@ class DashboardCrashed(MinikubeError):
 class DashboardProcess:
     """Runs the dashboard in a child process, and waits for its end."""
 
-    def __init__(self, endpoint: Endpoint, manifest: Path, *, owner: bool, on_fork: Callable[[], object]) -> None:
-        """`endpoint` and `owner` are as for `tui.run_dashboard`. A report of a crash goes to the logs beside `manifest`.
+    def __init__(self, endpoint: Endpoint, manifest: Path, *, supervisor: SupervisorHandle | None = None) -> None:
+        """Show the project at `endpoint`. A report of a crash goes to the logs beside `manifest`.
 
-        `on_fork` is called in the child first, to close what only this process may hold.
+        `supervisor` is the connection of `up` to the supervisor that it has started: the dashboard ends with it. None: another
+        command has started it.
         """
         self._endpoint = endpoint
         self._manifest = manifest
-        self._owner = owner
-        self._on_fork = on_fork
+        self._supervisor = supervisor
         self._end_signal = 0
         """The signal by which the dashboard was told to exit; 0: none."""
         self._can_stop = signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN and _has_job_control()
@@ -117,6 +118,7 @@ class DashboardProcess:
     def _wait(self, child: int, wakeup_fd: int) -> int:
         """Wait for the exit of the child; return its wait status. While the child is stopped, stop this process, too."""
         kill_at = continue_at = math.inf
+        supervisor = self._supervisor
         while True:
             pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             if pid and (os.WIFEXITED(status) or os.WIFSIGNALED(status)):
@@ -141,7 +143,15 @@ class DashboardProcess:
             elif now >= kill_at:
                 os.kill(child, signal.SIGKILL)
             wake_at = min(kill_at, continue_at)
-            select.select([wakeup_fd], [], [], None if wake_at == math.inf else max(0.01, wake_at - time.monotonic()))
+            timeout = None if wake_at == math.inf else max(0.01, wake_at - time.monotonic())
+            watched = [wakeup_fd, supervisor.fileno()] if supervisor else [wakeup_fd]
+            readable = select.select(watched, [], [], timeout)[0]
+            if supervisor and readable != [wakeup_fd] and (code := supervisor.wait_exit(0.0)) is not None:
+                supervisor = None
+                # A short stop may be over before the dashboard has seen it. Where the supervisor was killed, what was last
+                # known stays on the screen.
+                if code >= 0:
+                    self.end()
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup_fd, 4096)
 
@@ -154,12 +164,13 @@ class DashboardProcess:
             for number in (*FORWARDED_SIGNALS, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGTSTP, signal.SIG_DFL if self._can_stop else signal.SIG_IGN)
-            self._on_fork()
+            if self._supervisor is not None:
+                self._supervisor.close_in_child()  # the end of `up` alone must end the connection
             processes.exit_with_parent(parent, signal.SIGHUP)
             from tui import DashboardError, run_dashboard
 
             try:
-                message = {"answer": run_dashboard(self._endpoint, owner=self._owner)}
+                message = {"answer": run_dashboard(self._endpoint, owner=self._supervisor is not None)}
                 code = 0
             except DashboardError as error:
                 reason = str(error)[:REASON_LIMIT]

@@ -24,7 +24,7 @@ RETRY_INTERVAL_S = 0.05
 
 
 def wait_for_goal(
-    names: tuple[str, ...], goal: str, timeout: float, manifest: str | None, as_json: bool = False
+    names: tuple[str, ...], goal: str, timeout: float, manifest: tuple[str, ...], as_json: bool = False
 ) -> int:
     """Wait until the instances of `names` (all, without names) have reached the goal; return the exit code.
 

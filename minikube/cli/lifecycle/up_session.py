@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -25,7 +24,7 @@ from minikube.cli.stdout_watch import call_without_reader
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NothingRunning
 from minikube.linux import processes
-from minikube.project_dir import log_dir, project_dir, supervisor_log
+from minikube.project_dir import ManifestFiles, log_dir, project_dir, supervisor_log
 
 if TYPE_CHECKING:
     from minikube.cli.lifecycle.console_logs import ConsoleLogs
@@ -43,16 +42,20 @@ LAST_LINES_TIMEOUT_S = 10.0
 LAST_EVENTS_TIMEOUT_S = 1.0
 """For the events that were sent just before the end."""
 
+END_NOTICE_TIMEOUT_S = 0.3
+"""How long the message of a supervisor may take that a service ends the project, once its failure is seen."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UpSession:
     """One run of `up`, from the launch of the supervisor to its end. Methods that return an int return an exit code."""
 
-    def __init__(self, handle: SupervisorHandle, manifest: Path, exit_with: str = "") -> None:
+    def __init__(self, handle: SupervisorHandle, files: ManifestFiles, exit_with: str = "") -> None:
         """`handle` is the connection to the supervisor. `exit_with` is the service whose end stops the project; empty: none."""
         self._handle = handle
-        self._manifest = manifest
+        self._files = files
+        self._manifest = files.first
         self._exit_with = exit_with
         self._stop_requests = 0
         self._interrupted = False
@@ -130,7 +133,16 @@ class UpSession:
             f"running: control API {self._endpoint.url}"
             f" — `minikube ps{argument}` shows it, `minikube down{argument}` ends it"
         )
-        return wait_for_goal(services, "ready", timeout, str(self._manifest)) if services else 0
+        if not services:
+            return 0
+        try:
+            return wait_for_goal(services, "ready", timeout, (str(self._manifest),))
+        except MinikubeError:
+            # A service that failed may end the project: then its exit code counts.
+            self._handle.wait_exit(END_NOTICE_TIMEOUT_S)
+            if self._handle.ended is None:
+                raise
+            return self.wait_stopped()
 
     def wait_ready(self, services: tuple[str, ...], timeout: float) -> int:
         """Wait until `services` are ready or a stop is requested, and return 0.
@@ -168,8 +180,9 @@ class UpSession:
             code = error.exit_code
         if code:
             self.stop()
-            self.wait_stopped()
-        elif not self._stop_requests:
+            stopped = self.wait_stopped()
+            return stopped if self._handle.ended else code
+        if not self._stop_requests:
             self._print_message(f"ready after {time.monotonic() - begin:.1f} s")
         return code
 
@@ -181,9 +194,7 @@ class UpSession:
         from minikube.cli.lifecycle.dashboard_process import DashboardCrashed, DashboardProcess
 
         assert self._endpoint is not None
-        self._dashboard = DashboardProcess(
-            self._endpoint, self._manifest, owner=True, on_fork=self._handle.close_in_child
-        )
+        self._dashboard = DashboardProcess(self._endpoint, self._manifest, supervisor=self._handle)
         try:
             # A signal that came before this method had no dashboard to end.
             answer = "stop" if self._stop_requests else self._dashboard.run()
@@ -221,7 +232,7 @@ class UpSession:
         from minikube.manifest import load_manifest
 
         assert self._endpoint is not None
-        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._manifest).services), timestamps=timestamps)
+        self._printer = LogPrinter(sys.stdout, list(load_manifest(self._files).services), timestamps=timestamps)
         self._event_thread = threading.Thread(target=self._print_events, args=(since_event,), daemon=True)
         logs = log_dir(project_dir(self._manifest))
         self._console_logs = ConsoleLogs(logs, self._started, self._printer, self._on_output_closed)
@@ -254,7 +265,7 @@ class UpSession:
         if code < 0:
             raise MinikubeError(f"the supervisor ended ({describe_exit(code)}){more} — see {log}")
         if ended := self._handle.ended:
-            self._print_message(f"stopped, as {ended['service']} ended: {ended['how']}{more}")
+            self._print_message(f"stopped, as {ended['why']}{more}")
             return int(ended["code"]) or code
         if leftovers is not None:
             self._print_message(f"stopped, but {leftovers}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_path, print_message
+from minikube.cli.common import manifest_files, print_message
 from minikube.cli.completion import complete_services
 from minikube.cli.options import manifest_option
 from minikube.defaults import DEFAULT_FILE
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 @click.argument("services", nargs=-1, shell_complete=complete_services)
 @click.option("--no-cache", is_flag=True, help="Run all build steps again, without the engine's cache.")
 @manifest_option
-def build_command(services: tuple[str, ...], no_cache: bool, manifest: str | None) -> int:
+def build_command(services: tuple[str, ...], no_cache: bool, manifest: tuple[str, ...]) -> int:
     """Build the container images of SERVICES, by default of all services with a `build` key.
 
     The output of the container engine is printed. When a build fails, the others are still built, and the exit code is 1.
     """
     from minikube.manifest import load_manifest
 
-    loaded = load_manifest(manifest_path(manifest))
+    loaded = load_manifest(manifest_files(manifest))
     for name in services:
         if name not in loaded.services:
             raise NotFound(f"{name}: no such service in {loaded.path} — it has {', '.join(loaded.services)}")

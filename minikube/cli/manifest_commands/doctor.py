@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from minikube.cli.common import manifest_path, print_json
+from minikube.cli.common import manifest_files, print_json
 from minikube.cli.options import json_option, manifest_argument
 from minikube.cli.render.colors import GREEN, RED, YELLOW, has_colour, paint
 from minikube.text import printable
@@ -15,7 +15,7 @@ COLOURS = {"ok": GREEN, "warn": YELLOW, "fail": RED}
 @click.command()
 @manifest_argument
 @json_option
-def doctor_command(manifest: str | None, as_json: bool) -> int:
+def doctor_command(manifest: tuple[str, ...], as_json: bool) -> int:
     """Check this machine for the project: Python, Redis, ports and their owners, disk, control groups, containers, limits.
 
     The exit code is 1 when something in the manifest cannot run here.
@@ -23,7 +23,7 @@ def doctor_command(manifest: str | None, as_json: bool) -> int:
     from minikube.doctor.checks import run_checks
 
     findings = []
-    for finding in run_checks(manifest_path(manifest)):
+    for finding in run_checks(manifest_files(manifest)):
         findings.append(finding)
         if not as_json:
             status = paint(f"{finding.status:<4}", COLOURS[finding.status], has_colour(sys.stdout))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minikube.cli.common import manifest_path, print_message
+from minikube.cli.common import manifest_files, print_message
 from minikube.cli.options import manifest_argument, pass_options
 from minikube.errors import UsageError
 
@@ -34,7 +34,7 @@ class ExportCommandOptions:
     """`NAME=REF`."""
     profiles: tuple[str, ...]
     with_secrets: bool
-    manifest: str | None
+    manifest: tuple[str, ...]
 
     def directory(self) -> Path:
         """Return the directory of the written files; paths in the files are relative to it."""
@@ -76,8 +76,8 @@ def export_command(options: ExportCommandOptions) -> None:
     from minikube.export import ExportOptions, plan_export
     from minikube.manifest import load_manifest
 
-    path = manifest_path(options.manifest)
-    manifest = load_manifest(path)
+    source = manifest_files(options.manifest)
+    manifest = load_manifest(source)
     for warning in manifest.warnings:
         print_message(f"warning: {warning}")
     export_options = ExportOptions(
@@ -87,7 +87,7 @@ def export_command(options: ExportCommandOptions) -> None:
         options.directory().resolve(),
     )
     plan = plan_export(manifest, export_options)
-    files = _render_files(plan, options, path)
+    files = _render_files(plan, options, source.first)
     if options.output is None:
         click.echo("".join(files.values()), nl=False)
     else:

@@ -2,7 +2,7 @@
 
 import click
 
-from minikube.cli.common import print_json, running_manifest
+from minikube.cli.common import print_json, running_files
 from minikube.cli.options import manifest_argument
 from minikube.cli.render.graph_drawing import GraphNode, Readiness, mermaid_lines, tree_lines
 from minikube.errors import MinikubeError
@@ -20,7 +20,7 @@ from minikube.model import InstanceView, Snapshot, is_completed
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @manifest_argument
-def graph_command(manifest: str | None, output_format: str, as_json: bool) -> None:
+def graph_command(manifest: tuple[str, ...], output_format: str, as_json: bool) -> None:
     """Draw which service depends on which; while the project is running, also the state of each service."""
     nodes = read_nodes(manifest)
     if as_json or output_format == "json":
@@ -30,20 +30,20 @@ def graph_command(manifest: str | None, output_format: str, as_json: bool) -> No
         click.echo(line)
 
 
-def read_nodes(manifest: str | None) -> list[GraphNode]:
+def read_nodes(manifest: tuple[str, ...]) -> list[GraphNode]:
     """Return the services with their states while the project is running, else the services of the manifest."""
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
-    path = running_manifest(manifest)
+    files = running_files(manifest)
     try:
-        with ControlClient(find_supervisor(path)) as client:
+        with ControlClient(find_supervisor(files.first)) as client:
             return nodes_of(client.status())
     except MinikubeError:
         from minikube.manifest import load_manifest
 
         return [
             GraphNode(name, dict(spec.depends_on), optional_dependencies=spec.optional_dependencies)
-            for name, spec in load_manifest(path).services.items()
+            for name, spec in load_manifest(files).services.items()
         ]
 
 

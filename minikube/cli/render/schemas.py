@@ -13,6 +13,7 @@ from msgspec import Struct
 from minikube.cli.render.graph_drawing import GraphNode
 from minikube.control.client.messages import ApplyReply, ServiceReply
 from minikube.doctor.finding import Finding
+from minikube.errors import Problem
 from minikube.model import Address, Event, Instance, InstanceView, LogLine, Snapshot
 
 
@@ -30,11 +31,11 @@ class InstanceRow(InstanceView, frozen=True):
 
 
 class Validation(Struct, frozen=True):
-    """The output of `validate --json`. `problems` are lines that name the file and the key."""
+    """The output of `validate --json`. The places of `problems` and `warnings` are from 1, and null where there is none."""
 
     valid: bool
-    problems: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     services: tuple[str, ...] = ()
 
 

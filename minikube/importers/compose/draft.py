@@ -1,11 +1,13 @@
 """The service that is being written, and what the readers of its keys share: texts with their variables, notes, paths."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from minikube.importers.compose.project import ComposeProject
+from minikube.importers.compose import values
+from minikube.importers.compose.files import ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.result import KeyPath, Span
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
@@ -125,12 +127,32 @@ class ServiceDraft:
         text = self.text(node, key)
         if text is None:
             return None
-        if "${" in text:
+        if re.fullmatch(r"\$\{.*\}", text):
             return text
         if text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most:
             return int(text)
         self.refuse(node.span, key, f"expected a number from {least} to {most}")
         return None
+
+    def duration(self, entry: Entry, key: str, *path: str) -> str | None:
+        """Return a duration in the manifest's form; None after a note."""
+        return self._converted(values.duration, "a duration such as 30s or 1m30s", entry, key, *path)
+
+    def size(self, entry: Entry, key: str, *path: str) -> str | None:
+        """Return a size in the manifest's form; None after a note."""
+        return self._converted(values.size, "a size such as 512m", entry, key, *path)
+
+    def _converted(
+        self, convert: Callable[[str], str], expected: str, entry: Entry, key: str, *path: str
+    ) -> str | None:
+        text = self.text(entry.value, key, *path)
+        if text is None:
+            return None
+        try:
+            return convert(text)
+        except ValueError:
+            self.refuse(entry.span, key, f"expected {expected}")
+            return None
 
     def entries(self, entry: Entry, key: str) -> Mapping[str, Entry]:
         """Return the entries of a table, without extensions; empty after a note where it is none, and for nothing."""
@@ -140,11 +162,11 @@ class ServiceDraft:
             self.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
         return {}
 
-    def file_path(self, text: str, span: Span) -> str:
-        """Return a path of the Compose file as the manifest has it."""
+    def file_path(self, text: str, span: Span, key: str, *path: str | int) -> str:
+        """Return a path of the Compose file as the manifest has it. A note stands at the manifest's key `path`."""
         destination = self.project.destination
         if destination.moves and text.startswith("$"):
-            self.inexact(span, "path", "begins with a variable, whose value is read from the manifest's directory")
+            self.inexact(span, key, "a relative path in the variable is one from the manifest's directory here", *path)
         return destination.path(text, base=self.project.directory_of(span))
 
     def add_engine_args(self, span: Span, key: str, *words: str, note: str = "") -> None:

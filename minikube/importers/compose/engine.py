@@ -109,7 +109,7 @@ def read_files(draft: ServiceDraft, entry: Entry, key: str) -> None:
         section = draft.names.sections[key].get(name)
         file = section.value.get("file") if section and isinstance(section.value, Table) else None
         if isinstance(file, Scalar) and name:
-            path = draft.file_path(file.text, file.span)
+            path = draft.file_path(file.text, file.span, key)
             path = path if path.startswith(("/", ".", "~", "$")) else f"./{path}"
             draft.refuse(item.span, f"{key}.{name}", f'a file is a mount here — add "{path}:{target}:ro" to volumes')
         else:
@@ -138,10 +138,15 @@ def read_gpus(draft: ServiceDraft, entry: Entry) -> None:
         draft.refuse(entry.span, "gpus", "expected all — add the engine's --gpus=… to engine_args")
 
 
-def read_terminal(draft: ServiceDraft, entry: Entry, key: str) -> None:
-    """Read `stdin_open` and `tty`."""
-    if draft.flag(entry, key):
-        draft.refuse(entry.span, key, NO_TERMINAL)
+def read_stdin_open(draft: ServiceDraft, entry: Entry) -> None:
+    """Read `stdin_open`, which says what is so without it: stdin of every service is open."""
+    draft.flag(entry, "stdin_open")
+
+
+def read_tty(draft: ServiceDraft, entry: Entry) -> None:
+    """Read `tty`."""
+    if draft.flag(entry, "tty"):
+        draft.refuse(entry.span, "tty", NO_TERMINAL)
 
 
 def read_attach(draft: ServiceDraft, entry: Entry) -> None:

@@ -52,7 +52,7 @@ def read_build(draft: ServiceDraft, entry: Entry) -> None:
             span, "build.context", "only directories are built — build the image yourself, and name it as image"
         )
         return
-    build["context"] = draft.file_path(context, span)
+    build["context"] = draft.file_path(context, span, "build", "build")
     for key in ("dockerfile", "target"):
         if key in entries and (text := draft.text(entries[key].value, f"build.{key}", "build", key)):
             build[key] = text
@@ -77,11 +77,8 @@ def read_command(draft: ServiceDraft, entry: Entry) -> None:
 
 def read_entrypoint(draft: ServiceDraft, entry: Entry) -> None:
     """Read `entrypoint`. An empty one removes the image's, and nothing is the image's own."""
-    command = command_value(draft, entry, "entrypoint")
-    if command:
+    if (command := command_value(draft, entry, "entrypoint")) is not None:
         draft.out["entrypoint"] = command
-    elif command is not None:
-        draft.add_engine_args(entry.span, "entrypoint", "--entrypoint=", note="runs without the image's entrypoint")
 
 
 def command_value(draft: ServiceDraft, entry: Entry, key: str) -> str | list[str] | None:
@@ -167,7 +164,7 @@ def read_env_file(draft: ServiceDraft, entry: Entry) -> None:
         text = draft.text(node, "env_file") if node else None
         if not text:
             continue
-        path = draft.file_path(text, item.span)
+        path = draft.file_path(text, item.span, "env_file", "env_file", len(files))
         _check_env_file(draft, text, item.span, len(files))
         files.append({"path": path, "required": False} if optional else path)
     if files:

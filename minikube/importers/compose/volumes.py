@@ -82,7 +82,7 @@ def _write(draft: ServiceDraft, span: Span, source: str, target: str, options: l
     if dropped := [word for word in options if word not in VOLUME_OPTIONS]:
         draft.inexact(span, "volumes", f"the option {dropped[0][:20]} is left out", "volumes", position)
     if source.startswith(("./", "../", "~", "/", "$")) or source in (".", ".."):
-        source = draft.file_path(source, span)
+        source = draft.file_path(source, span, "volumes", "volumes", position)
     elif source:
         named = _named(draft, span, source, target, mode, position)
         if named is None:
@@ -134,7 +134,7 @@ def _bound(draft: ServiceDraft, span: Span, name: str, options: Table, position:
     device, kind = options.get("device"), options.get("o")
     if isinstance(device, Scalar) and isinstance(kind, Scalar) and "bind" in kind.text.split(","):
         text = draft.text(device, "volumes.driver_opts.device", "volumes", position)
-        return draft.file_path(text, device.span) if text else name
+        return draft.file_path(text, device.span, "volumes", "volumes", position) if text else name
     return name
 
 

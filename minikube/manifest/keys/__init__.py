@@ -2,7 +2,9 @@
 
     commands    `command` as a list or a string, and `shell`
     containers  the keys that only containers have
+    engine_args which words `engine_args` must not have
     environment `env` and `env_file`
+    health      `health`
     limits      the table `limits`
     ports       `port` and `ports`
 

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from minikube.manifest import spec
 from minikube.manifest.diagnostics import KeyPath
+from minikube.manifest.keys.engine_args import find_problem
 from minikube.manifest.shapes import (
     Boolean,
     Choice,
@@ -42,9 +43,7 @@ VOLUME_FORM = (
 _VOLUME = re.compile(r"(?:(?P<source>[^:\0]+):)?(?P<target>/[^:\0]*)(?::(?P<options>[A-Za-z,]+))?")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
-
-HOST_GATEWAY = "host-gateway"
-HOST_ADDRESS_FORM = f'an IP address, or "{HOST_GATEWAY}" for this machine'
+HOST_ADDRESS_FORM = f'an IP address, or "{spec.HOST_GATEWAY}" for this machine'
 
 
 def parse_volume(text: str) -> spec.VolumeSpec:
@@ -73,7 +72,7 @@ def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
 def parse_host_address(text: str) -> str:
     """Return the address of a host name of `extra_hosts`, or `host-gateway`. Raises ValueError."""
     try:
-        return text if text == HOST_GATEWAY else str(ipaddress.ip_address(text))
+        return text if text == spec.HOST_GATEWAY else str(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"expected {HOST_ADDRESS_FORM}") from None
 
@@ -102,6 +101,13 @@ def build_shape(directory_shape: Shape[Path], argument_shape: Shape[str]) -> Sha
     )
 
 
+def _engine_args(words: tuple[str, ...], key: KeyPath) -> tuple[str, ...] | None:
+    if (found := find_problem(words)) is None:
+        return words
+    index, text = found
+    return key.item(index).fail(text)
+
+
 SHAPES: dict[str, Shape[Any]] = {
     "runtime": Choice(RUNTIMES),
     "network": Choice(NETWORKS),
@@ -113,7 +119,7 @@ SHAPES: dict[str, Shape[Any]] = {
     "extra_hosts": TableOf(
         Parsed(parse_host_address, HOST_ADDRESS_FORM), "host names and addresses", r"^[A-Za-z0-9._-]+$", "a host name"
     ),
-    "engine_args": ListOf(Text(), "strings"),
+    "engine_args": Converted(ListOf(Text(), "strings"), _engine_args),
     "pull": Choice(PULLS),
 }
 """The shapes of the container keys, except `image` and `build`: those need shapes of `parser`."""

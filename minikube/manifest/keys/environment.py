@@ -2,12 +2,11 @@
 
 from typing import Any
 
+from minikube.errors import ManifestError
 from minikube.manifest.diagnostics import KeyPath
+from minikube.manifest.files import read_variables
 from minikube.manifest.shapes import Boolean, Converted, KnownKeys, ListOf, Number, OneOf, Shape, TableOf, Text
 from minikube.manifest.spec import EnvFile
-from minikube.manifest.variables.env_file import ENCODING, parse_env_file
-
-MAX_ENV_FILE_BYTES = 1024 * 1024
 
 ENV_NAME = r"^[^=\s]+$"
 
@@ -46,30 +45,23 @@ def _read_env_files(files: tuple[EnvFile, ...], key: KeyPath) -> tuple[tuple[Env
     found: Variables = {}
     failed = False
     for file in files:
-        path = file.path
         try:
-            with path.open("rb") as opened:
-                raw = opened.read(MAX_ENV_FILE_BYTES + 1)
-            if len(raw) > MAX_ENV_FILE_BYTES:
-                raise ValueError("expected at most 1M")
-            ignored: list[int] = []
-            found |= parse_env_file(raw.decode(ENCODING), key.reading.variables, ignored.append)
-            for line in ignored:
-                key.reading.warn_ignored(path, line)
+            content = read_variables(file.path, key.reading.variables, key.path)
+            found |= content.values
+            for line in content.ignored:
+                key.reading.warn_ignored(file.path, line)
+        except ManifestError as error:
+            failed = True
+            for problem in error.problems:
+                key.reading.fail_file(problem)
         except FileNotFoundError as error:
             if file.required:
                 failed = True
                 key.fail(
-                    f"expected a file that can be read, got {path} ({(error.strerror or 'missing').lower()})"
+                    f"expected a file that can be read, got {file.path} ({(error.strerror or 'missing').lower()})"
                     " — create it, or write { path = …, required = false }"
                 )
-        except UnicodeDecodeError:
-            failed = True
-            key.fail(f"{path}: expected UTF-8")
         except OSError as error:
             failed = True
-            key.fail(f"expected a file that can be read, got {path} ({(error.strerror or 'unreadable').lower()})")
-        except ValueError as error:
-            failed = True
-            key.fail(f"{path}: {error}")
+            key.fail(f"expected a file that can be read, got {file.path} ({(error.strerror or 'unreadable').lower()})")
     return None if failed else (files, found)

@@ -15,6 +15,7 @@ INSTANCE_VARIABLES, whose values are known at the instance's start. `fill_instan
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 INSTANCE_VARIABLES = (
     *("PORT", "HOST", "SERVICE_NAME", "INSTANCE_ID", "REPLICA"),
@@ -31,7 +32,10 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?:(:-|-|:\?)(.*))?\}", re
 
 _TOKEN = re.compile(r"\$\$|\$\{|\}")
 
-Warn = Callable[[str], object]
+UseKind = Literal["value", "default", "unset", "kept", "instance"]
+"""What stands in place of a variable: its value, its default, nothing; the reference, for a shell; or what an instance is given."""
+
+Note = Callable[[str, UseKind], object]
 Piece = tuple[str, bool]
 """A part of a result, and whether it is a reference that stays in place."""
 
@@ -43,9 +47,9 @@ def interpolate(
     later: bool = False,
     ports: Collection[str] = (),
     keep_unset: bool = False,
-    warn: Warn = lambda _: None,
+    note: Note = lambda name, kind: None,
 ) -> str:
-    """Return `text` with its variables replaced. Raises ValueError; `warn` is called with each name that is not set.
+    """Return `text` with its variables replaced. Raises ValueError; `note` is called with each variable that is used.
 
     With `later`, the result is a template for `fill_instance_variables`; `ports` are the variables of the service's named
     ports (`PORT_HTTP`), which are known then, too. With `keep_unset`, references to variables that are not set stay as they
@@ -54,7 +58,7 @@ def interpolate(
     if "$" not in text:
         return text
     kept_names = {*INSTANCE_VARIABLES, *ports} if later else ()
-    pieces = _Expansion(variables, kept_names, keep_unset, warn).expand(text, 0)
+    pieces = _Expansion(variables, kept_names, keep_unset, note).expand(text, 0)
     return "".join(piece if kept or not later else piece.replace("$", "$$") for piece, kept in pieces)
 
 
@@ -81,11 +85,11 @@ def escape_dollars(text: str) -> str:
 class _Expansion:
     """One expansion of a string. `later` are the names that stay in place; `interpolate` describes the other arguments."""
 
-    def __init__(self, variables: Mapping[str, str], later: Collection[str], keep_unset: bool, warn: Warn) -> None:
+    def __init__(self, variables: Mapping[str, str], later: Collection[str], keep_unset: bool, note: Note) -> None:
         self.variables = variables
         self.later = later
         self.keep_unset = keep_unset
-        self.warn = warn
+        self.note = note
 
     def expand(self, text: str, depth: int) -> list[Piece]:
         """Return the result in pieces. `depth` is how many defaults the text is nested in."""
@@ -111,17 +115,19 @@ class _Expansion:
     def _reference(self, match: re.Match[str], depth: int) -> list[Piece]:
         written, name, operator, rest = match[0], match[1], match[2], match[3] or ""
         if name in self.later:
+            self.note(name, "instance")
             return [(self._later_reference(name, operator, rest, depth) if operator else written, True)]
         value = self.variables.get(name)
         if value is None and self.keep_unset:
+            self.note(name, "kept")
             return [(written, False)]
         if value is None or (not value and operator in (":-", ":?")):
             if operator == ":?":
                 raise ValueError(f"{name} is not set: {rest or 'it is required'}")
             if operator:
+                self.note(name, "default")
                 return self.expand(rest, depth + 1)
-        if value is None:
-            self.warn(name)
+        self.note(name, "unset" if value is None else "value")
         return [(value or "", False)]
 
     def _later_reference(self, name: str, operator: str, rest: str, depth: int) -> str:

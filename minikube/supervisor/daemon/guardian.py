@@ -32,6 +32,7 @@ from minikube.project_dir import (
     CONTAINERS_FILE,
     SUPERVISOR_FILE,
     SUPERVISOR_LOG_NAME,
+    ManifestFiles,
     log_dir,
     project_dir,
     record_run_end,
@@ -49,13 +50,13 @@ KILL_TIMEOUT_S = 10.0
 GROUPS_TIMEOUT_S = 1.0
 
 
-def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
-    """Fork the guardian, which forks the supervisor; return the connection of `up` to them. Raises `StartError`.
+def launch(files: ManifestFiles, options: LaunchOptions) -> SupervisorHandle:
+    """Fork the guardian, which forks the supervisor of a manifest; return the connection of `up` to them. Raises `StartError`.
 
     Call it before any thread is started (a fork copies only the calling thread) and before large modules are imported.
     """
     ensure_own_proc()
-    directory = project_dir(manifest)
+    directory = project_dir(files.first)
     _check_owner(directory)
     try:
         for needed in (directory, log_dir(directory)):
@@ -74,7 +75,7 @@ def launch(manifest: Path, options: LaunchOptions) -> SupervisorHandle:
         return SupervisorHandle(up_end, pid)
     try:
         up_end.close()
-        _run_guardian(manifest, options, supervisor_end, directory)
+        _run_guardian(files, options, supervisor_end, directory)
     except BaseException as error:
         send_message(supervisor_end, {"error": f"guardian: {error}", "exit_code": 1})
     finally:
@@ -96,7 +97,7 @@ def _check_owner(directory: Path) -> None:
             )
 
 
-def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
+def _run_guardian(files: ManifestFiles, options: LaunchOptions, sock: socket.socket, directory: Path) -> NoReturn:
     """Fork the supervisor, wait for its exit, kill its remaining processes, clean up the project directory, and exit.
 
     `sock` is the connection to `up`. `directory` is the project's `.minikube`.
@@ -118,7 +119,7 @@ def _run_guardian(manifest: Path, options: LaunchOptions, sock: socket.socket, d
         os.close(write_end)
         os.close(root)
         # _exit: the handlers and buffers that this process has inherited are those of `up`.
-        os._exit(_run_supervisor(manifest, options, sock, read_end, claim))
+        os._exit(_run_supervisor(files, options, sock, read_end, claim))
     os.close(read_end)
     signal.signal(signal.SIGTERM, _forward_to(supervisor))  # a TERM for the guardian means the project
     status = _wait(supervisor)
@@ -180,7 +181,7 @@ def _forward_to(child: int) -> Callable[[int, object], None]:
 
 
 def _run_supervisor(
-    manifest: Path, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim
+    files: ManifestFiles, options: LaunchOptions, sock: socket.socket, guardian_pipe: int, claim: RunClaim
 ) -> int:
     """Run the supervisor in the forked process; return its exit code. The arguments are those of `launcher.run`.
 
@@ -194,7 +195,7 @@ def _run_supervisor(
 
         from minikube.supervisor.daemon.launcher import run
 
-        return run(manifest, options, sock, guardian_pipe, claim, server)
+        return run(files, options, sock, guardian_pipe, claim, server)
     except BaseException as error:
         import logging
 

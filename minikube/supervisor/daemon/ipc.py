@@ -31,8 +31,9 @@ class SupervisorHandle:
         self._guardian = guardian
         self._buffer = b""
         self._exit: int | None = None
+        self._is_detached = False
         self.ended: dict[str, Any] | None = None
-        """How the service of `exit_with` ended: `{"service": …, "how": "exit 3", "code": 3}`."""
+        """How a service ended the project: `{"why": "web ended: exit 3", "code": 3}`."""
 
     def fileno(self) -> int:
         """Return the file descriptor of the socket, for `select`: it is readable when a message has arrived."""
@@ -61,9 +62,9 @@ class SupervisorHandle:
         self._send(b"now\n")
 
     def detach(self) -> None:
-        """Tell the supervisor to keep running when `up` exits, and close the connection."""
+        """Tell the supervisor to keep running when `up` exits. Later requests to stop have no effect."""
         self._send(b"detach\n")
-        self._sock.close()
+        self._is_detached = True
 
     def close_in_child(self) -> None:
         """Close this process' copy of the connection, in a child of `up`: the end of `up` alone must end the connection."""
@@ -85,6 +86,8 @@ class SupervisorHandle:
         return self._exit
 
     def _send(self, line: bytes) -> None:
+        if self._is_detached:
+            return
         try:
             self._sock.send(line)
         except OSError:

@@ -16,7 +16,7 @@ from minikube.linux.ports import find_obstacle
 from minikube.manifest import HostPort
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
-from minikube.project_dir import RUN_END_FILE, project_dir
+from minikube.project_dir import RUN_END_FILE, ManifestFiles, project_dir
 from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    manifest_path: Path,
+    files: ManifestFiles,
     options: LaunchOptions,
     sock: socket.socket,
     guardian_pipe: int,
@@ -41,7 +41,7 @@ def run(
     run is kept out for as long as the supervisor or the guardian has it. `fork_server` starts the processes.
     """
     try:
-        plan = _prepare(manifest_path, options, claim)
+        plan = _prepare(files, options, claim)
         started = _begin_backing_services(plan, fork_server)
         # Only now: trio and the rest are imported while Redis and the registry start.
         from minikube.supervisor.daemon.log import configure_logging
@@ -63,7 +63,7 @@ def run(
         return error.exit_code
 
 
-def _prepare(manifest_path: Path, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
+def _prepare(files: ManifestFiles, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
     """Take the claim, end what an earlier run left, and return the plan of this run. Raises `MinikubeError`."""
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
@@ -73,7 +73,7 @@ def _prepare(manifest_path: Path, options: LaunchOptions, claim: RunClaim) -> "L
     from minikube.supervisor.daemon.launch_plan import LaunchPlan
     from minikube.supervisor.daemon.token_file import ensure_token
 
-    manifest = load_manifest(manifest_path)
+    manifest = load_manifest(files)
     directory = project_dir(manifest.path)
     claim.take()
     (directory / RUN_END_FILE).unlink(missing_ok=True)

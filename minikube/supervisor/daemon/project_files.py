@@ -170,12 +170,13 @@ class ProjectFiles:
 
     def _use_root(self, root: Path) -> None:
         old = self.directory.parent
-        manifest = Path(self.record.manifest)
-        if manifest.is_relative_to(old):
-            manifest = root / manifest.relative_to(old)
+        files = self.record.manifest_files.map(
+            lambda path: root / path.relative_to(old) if path.is_relative_to(old) else path
+        )
         self.directory = root / PROJECT_DIR
         self._claim.move(self.directory)
-        self.record = replace(self.record, manifest=str(manifest), **origin(self.directory))
+        overrides = tuple(map(str, files.overrides))
+        self.record = replace(self.record, manifest=str(files.first), overrides=overrides, **origin(self.directory))
         if SUPERVISOR_FILE in self._written:
             self._written[SUPERVISOR_FILE] = None
 

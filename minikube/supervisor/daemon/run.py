@@ -32,7 +32,7 @@ from minikube.model import Instance
 from minikube.project import orphans
 from minikube.project.environment import registry_tls
 from minikube.project.ids import ReplicaIds
-from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin
+from minikube.project_dir import SUPERVISOR_LOG_NAME, SupervisorRecord, origin, record_run_end
 from minikube.sdk.trio import open_registry
 from minikube.supervisor.backing.service import BackingService
 from minikube.supervisor.backing.spec import BackingSpec, backing_command
@@ -43,13 +43,13 @@ from minikube.supervisor.daemon.ipc import send_message
 from minikube.supervisor.daemon.launch_plan import LaunchPlan
 from minikube.supervisor.daemon.project_files import ProjectFiles
 from minikube.supervisor.daemon.run_server import keep_project_files
-from minikube.supervisor.instance.lifecycle import worst_exit
 from minikube.supervisor.readiness.registry_monitor import RegistryHealth, RegistryMonitor
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.readiness.reservations import Reservations, make_reservations
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.host_services import find_host_services
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from minikube.supervisor.reconcile.replicas import ReplicaSet
@@ -65,7 +65,7 @@ from minikube.supervisor.runtime.process.usage import sample_usage
 logger = logging.getLogger(__name__)
 
 FOLLOWER_TIMEOUT_S = 3.0
-"""How long the end of an `exit_with` service waits until `up` follows the events, so that `up` prints its last lines."""
+"""How long a service that ends the project waits until `up` follows the events, so that `up` prints its last lines."""
 
 CLOCK_POLL_S = 1.0
 """How often the wall clock is compared with one that is never set."""
@@ -89,7 +89,8 @@ Started = list[tuple[BackingSpec, ProcessStart]]
 def run_supervisor(
     plan: LaunchPlan, fork_server: ForkServer, started: Started, sock: socket.socket, guardian_pipe: int
 ) -> int:
-    """Run the project until it is stopped; return the exit code: 0, or 1 where an engine still has containers of it.
+    """Run the project until it is stopped; return the exit code: 0, that of a service that ended the project, or 1 where an
+    engine still has containers of it.
 
     `fork_server` creates the processes. `started` are those of the embedded Redis (if the plan has one) and of the registry,
     in this order. `sock` is the connection to `up`, `guardian_pipe` is readable once the guardian is dead. Raises
@@ -160,7 +161,7 @@ async def _main(
         context.logs.writer.close(LOG_CLOSE_TIMEOUT_S)
         process_table.close()
         logger.info("stopped")
-    return 1 if context.engine_leftovers else 0
+    return context.exit_code or (1 if context.engine_leftovers else 0)
 
 
 def _follow_move(
@@ -230,7 +231,8 @@ async def _serve(
         )
         # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
-            runtimes = Runtimes(context, plan.manifest, services)
+            host_services = find_host_services(specs, replicas, store)
+            runtimes = Runtimes(context, plan.manifest, host_services, services)
             reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
             rollouts = Rollouts(store, replicas, context.stop_requested, services)
             actions = ServiceActions(reconciler, rollouts)
@@ -256,8 +258,7 @@ async def _serve(
             logger.info("ready: control API on %s, registry on %s", control, context.registry_address)
             usage = partial(sample_usage, context.process_table, store)
             services.start_soon(_run_background, store, "measuring CPU and memory", usage)
-            if context.options.exit_with:
-                services.start_soon(_stop_with_service, reconciler, context.options.exit_with, sock)
+            services.start_soon(_stop_with_service, reconciler, sock)
             await context.stop_requested.wait()
             await _stop_services(context, reconciler)
             services.cancel_scope.cancel()
@@ -312,25 +313,31 @@ def _make_record(plan: LaunchPlan) -> SupervisorRecord:
         boot_id=processes.boot_id(),
         control="",
         registry="",
-        manifest=str(plan.manifest.path.absolute()),
+        manifest=str(plan.manifest.path),
+        overrides=tuple(map(str, plan.manifest.overrides)),
+        finds_override=plan.manifest.finds_override,
         **origin(plan.project_dir),
         version=minikube.__version__,
     )
 
 
-async def _stop_with_service(reconciler: Reconciler, name: str, sock: socket.socket) -> None:
-    """Wait until the service `name` (`up --exit-with`) has ended for good, then stop the project.
+async def _stop_with_service(reconciler: Reconciler, sock: socket.socket) -> None:
+    """Wait until a service ends the project (`on_exit`, options of `up`), then stop the project.
 
-    Sends the exit code of the service to `up`, which exits with it.
+    Sends the exit code to `up`, which exits with it.
     """
-    ended = await reconciler.wait_exited(name)
-    how, code = worst_exit(ended)
-    reconciler.store.event("supervisor.exit_with", f"{name} ended: {how}", service=name)
-    # A short task may end before `up` has begun to print events.
-    with trio.move_on_after(FOLLOWER_TIMEOUT_S):
-        await reconciler.store.events_followed.wait()
-    send_message(sock, {"ended": {"service": name, "how": how, "code": code}})
-    reconciler.context.shutdown()
+    end, context = await reconciler.exit_watch.wait(), reconciler.context
+    context.exit_code = end.code
+    # At once: `up --wait` may ask for a stop because of the same failure.
+    send_message(sock, {"ended": {"why": str(end), "code": end.code}})
+    text, instance = f"{end} — this ends the project", end.instance if end.rule else ""
+    context.store.event("supervisor.exit_policy", text, service=end.service, instance=instance)
+    record_run_end(context.directory, str(end))
+    if context.options.prints_events:
+        # A short task may end before `up` has begun to print events.
+        with trio.move_on_after(FOLLOWER_TIMEOUT_S):
+            await context.store.events_followed.wait()
+    context.shutdown()
 
 
 async def _watch_files(

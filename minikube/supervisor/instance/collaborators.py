@@ -10,6 +10,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec
 from minikube.project.instance_ports import UsedPorts
 from minikube.supervisor.cancel_event import CancelEvent
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.runtime.interface import Runtime
 
@@ -34,6 +35,8 @@ class Collaborators(Struct, frozen=True):
     """Returns a text that says why the service cannot start yet; empty when it can."""
     skipped_dependencies: Callable[[ServiceSpec], tuple[str, ...]]
     """Returns a text for each optional dependency that failed, so is not waited for."""
+    on_end: Callable[[ServiceSpec, str, InstanceState], object]
+    """Called when an instance has ended for good and not by a request: with its service, its name and its state."""
     record_processes: Callable[[], object]
     """Has the pids of running processes written to the project directory, for the next `up` after a crash."""
     next_run: Callable[[str], float]

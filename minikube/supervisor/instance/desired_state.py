@@ -34,6 +34,11 @@ class DesiredState(Struct, frozen=True):
         return not self.running or self.restart or bool(self.unhealthy)
 
     @property
+    def expects_end(self) -> bool:
+        """Whether a request is to stop or replace the running process, now or soon: its end is then that of the request."""
+        return not self.running or self.restart or self.restart_queued
+
+    @property
     def ends_as_failure(self) -> bool:
         """Whether the end of the process counts as a failure for the restart policy.
 

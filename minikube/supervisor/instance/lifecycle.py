@@ -16,7 +16,6 @@ seconds, jitter is a number from -1 to 1. Nothing is started or waited for here.
 """
 
 import math
-from collections.abc import Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -249,19 +248,6 @@ def will_start(state: InstanceState, desired: DesiredState, has_schedule: bool) 
     """Return whether the instance runs, or will run without a user's request: it is not stopped, `exited` or `fatal`."""
     final = state.process_state.is_final and not desired.restart
     return not final if desired.running else has_schedule and not desired.suspended
-
-
-def worst_exit(states: Iterable[InstanceState]) -> tuple[str, int]:
-    """Return the exit with the highest code among the instances of a service, as a text and a code.
-
-    An instance that could not be started, or waits for a dependency in vain, counts as code 1.
-    """
-    exits = [
-        (state.exit.code, str(state.exit)) if state.exit and state.process_state.is_final else (1, state.reason)
-        for state in states
-    ]
-    code, words = max(exits, key=lambda exit: exit[0])
-    return words, code
 
 
 def backoff_delay(policy: RestartPolicy, step: int, jitter: float) -> float:

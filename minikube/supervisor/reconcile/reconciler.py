@@ -24,11 +24,11 @@ from minikube.supervisor.instance import desired_state
 from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState
-from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.instance.termination import stop_timeout
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.reconcile.dependency_order import act_in_order
 from minikube.supervisor.reconcile.errors import StopTimeout
+from minikube.supervisor.reconcile.exit_watch import ExitWatch
 from minikube.supervisor.reconcile.process_record import ProcessRecord
 from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.reconcile.rollout.single import not_down
@@ -61,6 +61,7 @@ class Reconciler:
         self.registry_sync = registry_sync
         self.manifest_adopted = CancelEvent()
         """Set, and replaced, when another manifest is adopted."""
+        self.exit_watch = ExitWatch(context, replicas)
         self.started = False
         """Whether the manifest's instances have been created."""
         self._runtimes = runtimes
@@ -81,6 +82,7 @@ class Reconciler:
             open_log=self._open_log,
             unmet_dependency=replicas.unmet_dependency,
             skipped_dependencies=replicas.skipped_dependencies,
+            on_end=self.exit_watch.on_end,
             record_processes=record.write_soon,
             next_run=lambda name: self._next_runs.get(name, 0.0),
         )
@@ -258,21 +260,6 @@ class Reconciler:
                 await controller.finished.wait()
         if deadline.cancelled_caught:
             _raise_stop_timeout([controller for controller in controllers if not controller.finished.is_set()])
-
-    async def wait_exited(self, name: str) -> list[InstanceState]:
-        """Wait until every instance of the service `name` is `exited`, `fatal` or waits in vain; return their states.
-
-        It waits in vain where a dependency will not be met without a user's request.
-        """
-        states: list[InstanceState] = []
-
-        def have_ended() -> bool:
-            found = list(map(self.replicas.final_state, self.replicas.of(name)))
-            states[:] = [state for state in found if state is not None]  # they may change before this task goes on
-            return bool(found) and len(states) == len(found)
-
-        await self.store.wait_until(have_ended)
-        return states
 
     async def stop_all(self) -> None:
         """Stop all services in reverse order of their dependencies; remove what the container engine has of the project.

@@ -136,7 +136,7 @@ def test_completion_imports_no_heavy_module(project: Path) -> None:
     (project / "supervisor.toml").write_text('[services.product]\ncommand = "run"\n')
     code = (
         "import sys; import minikube.cli.commands.start_stop;"
-        "from minikube.cli.completion import read_tables; print(read_tables(None));"
+        "from minikube.cli.completion import read_tables; print(read_tables(()));"
         "heavy = {'trio', 'msgspec', 'http.client', 'ssl', 'email', 'minikube.model', 'minikube.manifest'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -14,11 +14,12 @@ from minikube.cli.options import (
     pass_options,
     timeout_option,
 )
+from minikube.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Options:
-    manifest: str | None
+    manifest: tuple[str, ...]
     timeout: float | None
     since: float | None
     registry: Any
@@ -43,7 +44,7 @@ def parse(*words: str, default_timeout: str | None = None) -> Options:
 
 def test_a_command_gets_one_frozen_struct_of_parsed_values() -> None:
     options = parse("x.toml", "--timeout", "2m", "--since", "2026-11-24T00:00:00Z", "--registry", "localhost:5555")
-    assert (options.manifest, options.timeout, options.since) == ("x.toml", 120.0, 1795478400.0)
+    assert (options.manifest, options.timeout, options.since) == (("x.toml",), 120.0, 1795478400.0)
     assert (options.registry.host, options.registry.port) == ("localhost", 5555)
     with pytest.raises(FrozenInstanceError):
         options.timeout = 1.0  # type: ignore[misc]
@@ -51,7 +52,7 @@ def test_a_command_gets_one_frozen_struct_of_parsed_values() -> None:
 
 @pytest.mark.parametrize("words", [(), ("--timeout", "", "--since", "", "--registry", "")])
 def test_an_option_that_is_missing_or_empty_is_none(words: tuple[str, ...]) -> None:
-    assert parse(*words) == Options(None, None, None, None)
+    assert parse(*words) == Options((), None, None, None)
 
 
 def test_an_empty_value_for_an_option_with_a_default_is_an_error_that_names_the_option() -> None:
@@ -62,4 +63,13 @@ def test_an_empty_value_for_an_option_with_a_default_is_an_error_that_names_the_
 
 
 def test_the_manifest_is_an_argument_or_an_option() -> None:
-    assert parse("x.toml").manifest == parse("-m", "x.toml").manifest == "x.toml"
+    assert parse("x.toml").manifest == parse("-m", "x.toml").manifest == ("x.toml",)
+    assert parse("-m", "x.toml", "--manifest=y.toml").manifest == ("x.toml", "y.toml")
+    with pytest.raises(UsageError, match=r"x\.toml: --manifest is given, too"):
+        parse("x.toml", "-m", "y.toml")
+
+
+def test_the_environment_names_manifests_where_no_option_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIKUBE_MANIFEST", "a.toml:b.toml")
+    assert parse().manifest == ("a.toml", "b.toml")
+    assert parse("-m", "x.toml").manifest == parse("x.toml").manifest == ("x.toml",)

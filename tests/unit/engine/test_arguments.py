@@ -37,6 +37,7 @@ MANIFEST = Manifest("shop", Path("/shop/supervisor.toml"), Path("/shop"))
 
 def create(engine: Engine = DOCKER, networking: ContainerNetworking = HOST, **fields: Any) -> list[str]:
     spec = ServiceSpec("web", Path("/shop"), image="nginx:1", **fields)
+    entrypoint, command = spec.container_command
     return list(
         create_arguments(
             engine,
@@ -44,7 +45,8 @@ def create(engine: Engine = DOCKER, networking: ContainerNetworking = HOST, **fi
             IDENTITY,
             networking,
             image=spec.image,
-            command=spec.command,
+            entrypoint=entrypoint,
+            command=command,
             variables=("A", "B"),
             env_file=None,
         )
@@ -98,10 +100,67 @@ def test_the_command_comes_last_and_variables_have_no_values() -> None:
                 "type=volume,source=minikube-shop-01234567-cache,target=/y",
             ],
         ),
+        ({"volumes": (VolumeSpec("", "/app/node_modules"),)}, "--mount", ["type=volume,target=/app/node_modules"]),
+        (
+            {"volumes": (VolumeSpec("/a:b", "/x", options=("cached",)),)},
+            "--mount",
+            ["type=bind,source=/a:b,target=/x"],
+        ),
+        (
+            {"volumes": (VolumeSpec("/a", "/x", True, ("cached", "Z")), VolumeSpec("v", "/y", options=("z",)))},
+            "--volume",
+            ["/a:/x:ro,Z", "minikube-shop-01234567-v:/y:z"],
+        ),
+        ({"volumes": (VolumeSpec("", "/x", options=("z",)),)}, "--mount", ["type=volume,target=/x"]),
+        (
+            {"extra_hosts": {"db": "10.0.0.1", "six": "::1", "me": "host-gateway"}},
+            "--add-host",
+            ["db:10.0.0.1", "six:::1", "me:host-gateway"],
+        ),
     ],
 )
 def test_a_key_of_the_manifest_reaches_the_engine(fields: dict[str, Any], name: str, values: list[str]) -> None:
     assert option(create(**fields), name) == values
+
+
+@pytest.mark.parametrize(
+    ("fields", "entrypoint", "after"),
+    [
+        ({"entrypoint": ("a",)}, ["a"], []),
+        ({"entrypoint": ("a", "b", "c"), "command": ("d",)}, ["a"], ["b", "c", "d"]),
+        ({"entrypoint": (), "command": ("d", "e")}, [""], ["d", "e"]),
+        ({"shell": "a && b"}, ["/bin/sh"], ["-ec", "a && b"]),
+        ({"command": ("d",)}, [], ["d"]),
+    ],
+)
+def test_an_entrypoint_is_one_word_of_the_engine_and_the_rest_goes_before_the_command(
+    fields: dict[str, Any], entrypoint: list[str], after: list[str]
+) -> None:
+    """The lines of `shell` replace the ENTRYPOINT, too: it would get them as arguments."""
+    words = create(**fields)
+    assert option(words, "--entrypoint") == entrypoint
+    assert words[words.index("nginx:1") + 1 :] == after
+
+
+def test_words_for_the_engine_stand_before_the_image_and_end_the_options() -> None:
+    words = create(engine_args=("--cap-add", "NET_ADMIN"), command=("run",))
+    assert words[-5:] == ["--cap-add", "NET_ADMIN", "--", "nginx:1", "run"]
+
+
+def test_stdin_is_open_so_that_builds_that_watch_go_on() -> None:
+    assert "--interactive" in create()
+
+
+def test_a_volume_with_a_label_refuses_a_path_that_the_engine_would_split() -> None:
+    with pytest.raises(StartError, match=r"volumes: /a:b contains a colon — move it, or leave out Z"):
+        create(volumes=(VolumeSpec("/a:b", "/x", options=("Z",)),))
+
+
+def test_the_gateway_of_the_projects_network_is_this_machine() -> None:
+    """Podman before 4.7 does not know the word `host-gateway`."""
+    networking = ContainerNetworking("shop-net", machine="172.18.0.1")
+    words = create(networking=networking, extra_hosts={"me": "host-gateway", "db": "10.0.0.1"})
+    assert option(words, "--add-host") == ["me:172.18.0.1", "db:10.0.0.1"]
 
 
 def test_init_is_passed_only_where_the_manifest_sets_it() -> None:
@@ -109,11 +168,18 @@ def test_init_is_passed_only_where_the_manifest_sets_it() -> None:
     assert "--init" not in create()
 
 
-def test_a_published_port_is_on_its_own_network() -> None:
-    words = create(networking=ContainerNetworking("bridge", publish_argument("127.0.0.1", 8080, 80)))
-    assert option(words, "--network") == ["bridge"]
-    assert option(words, "--publish") == ["127.0.0.1:8080:80"]
-    assert publish_argument("::1", 8080, 80) == "[::1]:8080:80"
+def test_a_container_on_the_projects_network_has_names_published_ports_and_names_of_other_services() -> None:
+    published = (publish_argument("127.0.0.1", 8080, 80), publish_argument("127.0.0.1", 5300, 53, "udp"))
+    words = create(networking=ContainerNetworking("shop-net", published, ("web", "web-1"), {"api": "172.18.0.1"}))
+    assert option(words, "--network") == ["shop-net"]
+    assert option(words, "--publish") == ["127.0.0.1:8080:80/tcp", "127.0.0.1:5300:53/udp"]
+    assert option(words, "--network-alias") == ["web", "web-1"]
+    assert option(words, "--add-host") == ["api:172.18.0.1"]
+
+
+def test_an_engine_gets_an_address_to_publish_on() -> None:
+    assert publish_argument("::1", 8080, 80) == "[::1]:8080:80/tcp"
+    assert publish_argument("localhost", 8080, 80) == "127.0.0.1:8080:80/tcp"
 
 
 def test_create_pulls_no_image_and_turns_the_images_own_check_off() -> None:

@@ -133,11 +133,12 @@ def test_compose_publishes_fixed_ports_only() -> None:
     assert (services["product"]["expose"], "ports" in services["product"]) == (["7070"], False)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_compose_does_not_publish_a_port_of_replicas_or_of_a_container_with_its_own_address(replicas: int) -> None:
-    tree, plan = compose(manifest(service(port=8080, network="project", replicas=replicas)))
-    assert (tree["services"]["x"]["expose"], "ports" in tree["services"]["x"]) == (["8080"], False)
-    assert "services.x.port: is not published, as here — other services reach it at x:8080" in notes_text(plan)
+@pytest.mark.parametrize("network", ["project", "host"])
+def test_compose_publishes_the_ports_of_a_container_as_the_project_does(network: str) -> None:
+    fixed = compose(manifest(service(port=8080, network=network)))[0]["services"]["x"]
+    assert fixed["ports"] == ["127.0.0.1:8080:8080"]
+    ranged = compose(manifest(service(port="8080-8081", replicas=2, container_port=80, host="::1")))[0]["services"]["x"]
+    assert ranged["ports"] == ["[::1]:8080-8081:80"]
 
 
 def test_compose_does_not_wait_for_a_health_check_that_it_cannot_run() -> None:
@@ -355,13 +356,53 @@ def test_the_lines_of_shell_are_run_by_a_shell_there_too() -> None:
     loaded = manifest({"services": {"x": keys}})
     script = "a $HOME 80 | b && python3 c"
     tree = compose(loaded)[0]["services"]["x"]
-    assert tree["command"] == ["/bin/sh", "-ec", script.replace("$", "$$")]
+    assert (tree["entrypoint"], tree["command"]) == (["/bin/sh", "-ec"], [script.replace("$", "$$")])
     assert tree["healthcheck"]["test"] == ["CMD", "/bin/sh", "-ec", "d | e 80"]
     assert tree["pre_stop"] == [{"command": ["/bin/sh", "-ec", "f; g"]}]
     found = container(kubernetes(loaded)[0], "Deployment", "x")
-    assert found["command"] == ["/bin/sh", "-ec", script]
+    assert (found["command"], found["args"]) == (["/bin/sh", "-ec"], [script])
     assert found["readinessProbe"]["exec"]["command"] == ["/bin/sh", "-ec", "d | e 80"]
     assert found["lifecycle"]["preStop"]["exec"]["command"] == ["/bin/sh", "-ec", "f; g"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "in_compose", "in_kubernetes"),
+    [
+        ({"command": ["c"]}, {"command": ["c"]}, {"args": ["c"]}),
+        ({"entrypoint": "e f", "args": ["c"]}, {"entrypoint": ["e", "f"], "command": ["c"]}, None),
+        ({"entrypoint": [], "command": ["c"]}, {"entrypoint": [], "command": ["c"]}, {"command": ["c"]}),
+        ({"entrypoint": []}, {"entrypoint": []}, {}),
+        ({"shell": "a"}, {"entrypoint": ["/bin/sh", "-ec"], "command": ["a"]}, None),
+    ],
+)
+def test_entrypoint_and_command_mean_the_same_there(keys: Tree, in_compose: Tree, in_kubernetes: Tree | None) -> None:
+    """Kubernetes calls the first `command` and the second `args`, and cannot drop an ENTRYPOINT alone."""
+    loaded = manifest(service(**keys))
+    tree = compose(loaded)[0]["services"]["x"]
+    assert {key: tree[key] for key in ("entrypoint", "command") if key in tree} == in_compose
+    objects, plan = kubernetes(loaded)
+    found = container(objects, "Deployment", "x")
+    if in_kubernetes is None:
+        in_kubernetes = {"command": in_compose["entrypoint"], "args": in_compose["command"]}
+    assert {key: found[key] for key in ("command", "args") if key in found} == in_kubernetes
+    assert ("services.x.entrypoint: Kubernetes runs the image's ENTRYPOINT" in notes_text(plan)) is (
+        found.keys().isdisjoint(("command", "args"))
+    )
+
+
+def test_host_names_and_words_for_the_engine_are_carried_over_or_noted() -> None:
+    hosts = {"db": "10.0.0.1", "db-2": "10.0.0.1", "six": "::1", "me": "host-gateway"}
+    loaded = manifest(service(extra_hosts=hosts, engine_args=["--privileged"], volumes=["/anonymous", "./a:/a:ro,z"]))
+    tree, plan = compose(loaded)
+    assert tree["services"]["x"]["extra_hosts"] == hosts
+    assert tree["services"]["x"]["volumes"] == ["/anonymous", "/project/a:/a:ro,z"]
+    assert "services.x.engine_args: are words of an engine's command" in notes_text(plan)
+    objects, plan = kubernetes(loaded)
+    pod = objects["Deployment", "x"]["spec"]["template"]["spec"]
+    assert pod["hostAliases"] == [{"ip": "10.0.0.1", "hostnames": ["db", "db-2"]}, {"ip": "::1", "hostnames": ["six"]}]
+    assert "services.x.extra_hosts.me: host-gateway is this machine" in notes_text(plan)
+    assert "services.x.engine_args: are words" in notes_text(plan)
+    assert "services.x.volumes: /project/a is on this machine" in notes_text(plan)
 
 
 @pytest.mark.parametrize("export", [compose, kubernetes])

@@ -54,7 +54,9 @@ def test_no_secret_is_printed() -> None:
     raw["registry"] = {"token": "hunter2"}
     raw["redis"] = {"url": "redis://me:hunter2@h/0"}
     raw["services"]["x"] |= {
+        "image": "i",
         "command": ["run", "redis://:hunter2@h", "--password", "hunter3"],
+        "engine_args": ["--log-opt", "fluentd-address=tcp://me:hunter6@h"],
         "health": {"command": ["ask", "--token=hunter4"]},
         "stop": {"shell": "quit -u me:hunter2 --password hunter5"},
     }
@@ -62,7 +64,7 @@ def test_no_secret_is_printed() -> None:
     assert problems == []
     text = str(dump_manifest(manifest, defaults=True))
     assert "hunter" not in text
-    assert text.count("***") == 9
+    assert text.count("***") == 10
 
 
 @given(st.floats(0, LONGEST_S / 2).map(lambda seconds: round(seconds, 3)))

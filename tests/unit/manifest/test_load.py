@@ -67,9 +67,11 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a = \n", ":1:5: not TOML: Invalid value"),
-        ("name = 'x'\n[services", ":2:end: not TOML: Expected ']'"),
+        ("name = 'x'\n[services", ":2:10: not TOML: Expected ']'"),
         ("[a]\n[a]\n", ":2:3: not TOML: Cannot declare"),
-        ("a = " + "[" * 5000, ": not TOML: nested too deeply"),
+        ("a = " + "[" * 5000, ":1:105: not TOML: nested too deeply"),
+        ("b = 1\na = " + "[" * 101 + "]" * 101, ":2:105: not TOML: nested too deeply"),
+        ("a" + ".a" * 100 + " = 1", ":1:201: not TOML: nested too deeply"),
     ],
 )
 def test_a_syntax_error_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
@@ -80,7 +82,7 @@ def test_a_syntax_error_is_reported_with_its_line(tmp_path: Path, text: str, mes
 def test_a_file_that_is_not_utf8_is_an_error_with_line_and_byte(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"name = 'a'\n# \xff\n")
-    assert problem(path) == f"{path}:2: expected UTF-8, got the byte 0xff"
+    assert problem(path) == f"{path}:2:3: expected UTF-8, got the byte 0xff"
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
@@ -98,9 +100,9 @@ def test_dotenv_gives_what_the_environment_does_not(tmp_path: Path) -> None:
 def test_a_wrong_dotenv_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
     dotenv = write(tmp_path, "A=1\nB='open\n", ".env")
-    assert problem(path) == f"{dotenv}:2: expected a closing '"
-    dotenv.write_bytes(b"\xff")
-    assert problem(path) == f"{dotenv}: expected UTF-8"
+    assert problem(path) == f"{dotenv}:2:3: expected a closing '"
+    dotenv.write_bytes("é".encode() + b"\xff")
+    assert problem(path) == f"{dotenv}:1:2: expected UTF-8, got the byte 0xff"
     dotenv.unlink()
     dotenv.mkdir()
     assert problem(path) == f"{dotenv}: cannot be read (is a directory)"
@@ -173,7 +175,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     x = load_manifest(path, {}).services["x"]
     assert (x.command, x.file_env) == (("run", "1"), {"A": "1"})
     path.write_bytes(b"\xef\xbb\xbfname = 'a'\n# \xff\n")
-    assert problem(path) == f"{path}:2: expected UTF-8, got the byte 0xff"
+    assert problem(path) == f"{path}:2:3: expected UTF-8, got the byte 0xff"
 
 
 def test_lines_of_shell_in_dotenv_and_env_files_are_warnings_with_file_and_line(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_lines_of_shell_in_dotenv_and_env_files_are_warnings_with_file_and_line(
     x = manifest.services["x"]
     assert (x.command, x.file_env) == (("run", "12/h"), {"C": "c"})
     places = [warning.partition(": ")[0] for warning in manifest.warnings]
-    assert places == [f"{dotenv}:2", f"{dotenv}:4", f"{env_file}:1"]
+    assert places == [f"{dotenv}:2:1", f"{dotenv}:4:1", f"{env_file}:1:1"]
     assert "secret-place" not in "".join(manifest.warnings)
 
 
@@ -208,18 +210,19 @@ def test_env_files_are_read_later_ones_win(tmp_path: Path) -> None:
 def test_env_files_that_cannot_be_used(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE + 'env_file = "x.env"\n')
     env_file = tmp_path / "x.env"
-    prefix = f"{path}:3: services.x.env_file: "
     way_out = "create it, or write { path = …, required = false }"
     assert (
-        problem(path)
-        == f"{prefix}expected a file that can be read, got {env_file} (no such file or directory) — {way_out}"
+        problem(path) == f"{path}:3:12: services.x.env_file: expected a file that can be read, got {env_file}"
+        f" (no such file or directory) — {way_out}"
     )
-    env_file.write_text("A='")
-    assert problem(path) == f"{prefix}{env_file}: line 1: expected a closing '"
-    env_file.write_bytes(b"\xff")
-    assert problem(path) == f"{prefix}{env_file}: expected UTF-8"
+    env_file.write_text("B=1\n  A='")
+    assert problem(path) == f"{env_file}:2:5: services.x.env_file: expected a closing '"
+    env_file.write_text("A='x\n' y")
+    assert problem(path) == f"{env_file}:2:3: services.x.env_file: expected nothing after the closing '"
+    env_file.write_bytes(b"\n\xff")
+    assert problem(path) == f"{env_file}:2:1: services.x.env_file: expected UTF-8, got the byte 0xff"
     env_file.write_bytes(b"#" * (1 << 20) + b"\n")
-    assert problem(path) == f"{prefix}{env_file}: expected at most 1M"
+    assert problem(path) == f"{env_file}: services.x.env_file: expected at most 1M, got more"
 
 
 def test_shared_variables_hold_for_all_services_under_their_own(tmp_path: Path) -> None:

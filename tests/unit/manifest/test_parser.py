@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from minikube.manifest import Manifest, ServiceSpec, schema_json
 from minikube.manifest.diagnostics import ManifestReading
 from minikube.manifest.load import build_manifest
+from minikube.manifest.tree.node import Source, make_tree
+from minikube.manifest.tree.positions import Spot
+from minikube.project_dir import ManifestFiles
 from tests.unit.manifest.cases import BAD, CONTAINERS, GOOD, PARSER_ONLY, ROOT, manifest_with
 
 SCHEMA = json.loads(schema_json())
@@ -20,9 +23,10 @@ VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
 def build(raw: dict[str, Any], environ: dict[str, str] | None = None) -> tuple[Manifest, list[str]]:
     """The manifest of `raw` and all problems in it."""
-    reading = ManifestReading("supervisor.toml", ROOT, environ or {})
-    manifest = build_manifest(raw, reading, ROOT / "supervisor.toml")
-    return manifest, [line.removeprefix("supervisor.toml: ") for line in reading.problems.values()]
+    tree = make_tree(raw, Spot(0, 0), Source("supervisor.toml"))
+    reading = ManifestReading(tree, ROOT, environ or {})
+    manifest = build_manifest(reading, ManifestFiles(ROOT / "supervisor.toml"))
+    return manifest, [str(problem).removeprefix("supervisor.toml:1:1: ") for problem in reading.problems]
 
 
 def ids(cases: list[Any]) -> list[str]:
@@ -129,7 +133,7 @@ def test_a_variable_that_is_not_set_is_a_warning_with_its_place() -> None:
     manifest, problems = build(manifest_with(".env", {"A": "${NOPE}"}))
     assert problems == []
     assert manifest.warnings == (
-        "supervisor.toml: services.x.env.A: NOPE is not set, empty is used — set it, or write ${NOPE:-default}",
+        "supervisor.toml:1:1: services.x.env.A: NOPE is not set, empty is used — set it, or write ${NOPE:-default}",
     )
 
 
@@ -174,7 +178,7 @@ def test_the_schema_is_one_and_an_empty_manifest_is_valid() -> None:
 def test_every_field_of_a_service_can_be_set_from_the_manifest() -> None:
     keys = set(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
     own = {"name", "file_env", "auto_port", "optional_dependencies", "port_range", "workdir"}
-    assert set(ServiceSpec.__struct_fields__) == (keys | own) - {"args"}
+    assert set(ServiceSpec.__struct_fields__) == (keys | own) - {"args", "extends"}
 
 
 json_values = st.recursive(

@@ -6,6 +6,7 @@
 One apply runs at a time. Each runs to its end, also when its caller is cancelled.
 """
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from minikube.manifest import Manifest, ServiceSpec, load_manifest
 from minikube.manifest.load import default_name
 from minikube.model import ProcessState
 from minikube.project.selection import check_dependencies
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState
 from minikube.supervisor.reconcile.actions import ServiceActions
@@ -77,9 +79,11 @@ class ManifestReconciler:
         if not reconciler.started:
             raise UsageError("the project is starting; nothing was changed")
         process_table = reconciler.context.process_table
-        path = process_table.current_path(reconciler.manifest.path)
-        new = await trio.to_thread.run_sync(load_manifest, path)
-        if process_table.relocations and new.name == default_name(path.parent):
+        files = reconciler.manifest.files.map(process_table.current_path)
+        if refuse_empty:
+            await trio.to_thread.run_sync(_refuse_empty_file, files)
+        new = await trio.to_thread.run_sync(load_manifest, files)
+        if process_table.relocations and new.name == default_name(files.first.parent):
             # The name is that of the directory, which was moved.
             new = structs.replace(new, name=reconciler.manifest.name)
         if refuse_empty and reconciler.manifest.services and not new.services:
@@ -184,6 +188,14 @@ class ManifestReconciler:
             # An instance without a process may be just starting with the spec of before.
             stale = [controller for controller in running if controller.is_outdated or controller.process is None]
             await self._actions.replace(stale or running)
+
+
+def _refuse_empty_file(files: ManifestFiles) -> None:
+    """Raise UsageError where one of several files is empty: an editor may have written nothing of it yet."""
+    for path in files.existing()[1:]:
+        with contextlib.suppress(OSError):  # `load_manifest` reports it
+            if not path.read_bytes().strip():
+                raise UsageError(f"{path.name}: is empty — `minikube apply` if that is meant")
 
 
 def _has_no_process(controller: InstanceController) -> bool:

@@ -140,7 +140,7 @@ class SourceWatcher:
         files: frozenset[Path] = frozenset()
         if self._reconciler.context.options.watch:
             env_files = (file.path for spec in specs for file in spec.env_file)
-            read = (manifest.path, manifest.directory / ".env", *env_files)
+            read = (*manifest.files.possible(), manifest.directory / ".env", *env_files)
             files = frozenset(current_path(path.absolute()) for path in read)
         self._ignored = IgnoreRules()
         roots = {path.parent for path in files}
@@ -176,7 +176,7 @@ class SourceWatcher:
         if not self._reconciler.context.options.watch or self._process_table.relocations:
             return False
         try:
-            return load_manifest(self._reconciler.manifest.path) != self._reconciler.manifest
+            return load_manifest(self._reconciler.manifest.files) != self._reconciler.manifest
         except MinikubeError:
             return True  # `apply` reports what is wrong
 

@@ -1,5 +1,6 @@
 """The images of services, pulled or built before an instance starts. `pull` in the manifest decides when to pull."""
 
+import json
 import os
 
 import trio
@@ -65,6 +66,14 @@ class Images:
         name = image_name(self._client.engine, self._project, spec)
         async with self._locks.setdefault(name, trio.Lock()):
             await self._build(spec, name, log, lambda _: None)
+
+    async def command(self, name: str) -> tuple[str, ...]:
+        """Return the CMD of an image that the engine has. Raises as `ensure`, and where the image has none."""
+        words = ("image", "inspect", "--format", "{{json .Config.Cmd}}", name)
+        found = json.loads(await self._client.run_checked(f"image {name}", *words))
+        if not found:
+            raise StartError(f"image {name} has no CMD, and entrypoint is empty — set command")
+        return tuple(found)
 
     async def _exists(self, name: str) -> bool:
         reply = await self._client.run("image", "inspect", "--format", "{{.Id}}", name, needs_answer=False)

@@ -99,18 +99,18 @@ def test_an_instance_that_does_not_run_is_an_error_with_advice_that_works(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("-m", "c.toml", "--", "sh", "-m"), (("sh", "-m"), "c.toml", ("A=0",))),
-        (("-mc.toml", "-eB=1=2", "sh", "--", "x"), (("sh", "--", "x"), "c.toml", ("A=0", "B=1=2"))),
-        (("--manifest=c.toml", "--env", "B=1", "--"), ((), "c.toml", ("A=0", "B=1"))),
-        (("--", "-m", "x"), (("-m", "x"), "given", ("A=0",))),
-        (("ls", "-m", "x"), (("ls", "-m", "x"), "given", ("A=0",))),
+        (("-m", "c.toml", "--", "sh", "-m"), (("sh", "-m"), ("given", "c.toml"), ("A=0",))),
+        (("-mc.toml", "-eB=1=2", "sh", "--", "x"), (("sh", "--", "x"), ("given", "c.toml"), ("A=0", "B=1=2"))),
+        (("--manifest=c.toml", "--env", "B=1", "--"), ((), ("given", "c.toml"), ("A=0", "B=1"))),
+        (("--", "-m", "x"), (("-m", "x"), ("given",), ("A=0",))),
+        (("ls", "-m", "x"), (("ls", "-m", "x"), ("given",), ("A=0",))),
     ],
 )
 def test_options_between_the_name_and_the_command_are_taken_out_of_the_command(
-    words: tuple[str, ...], expected: tuple[tuple[str, ...], str, tuple[str, ...]]
+    words: tuple[str, ...], expected: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 ) -> None:
     command, manifest, variables = expected
-    options = run.take_late_options(run.RunOptions("web", words, ("A=0",), "given"))
+    options = run.take_late_options(run.RunOptions("web", words, ("A=0",), ("given",)))
     assert options == run.RunOptions("web", command, variables, manifest)
 
 
@@ -119,7 +119,7 @@ def test_options_between_the_name_and_the_command_are_taken_out_of_the_command(
 )
 def test_an_unknown_option_before_the_command_is_an_error(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        run.take_late_options(run.RunOptions("web", words, (), None))
+        run.take_late_options(run.RunOptions("web", words, (), ()))
 
 
 def test_a_command_that_a_container_does_not_have_is_an_error_of_one_line(

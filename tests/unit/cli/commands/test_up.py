@@ -19,24 +19,26 @@ def test_a_wrong_manifest_is_refused_before_anything_starts(project: Path, capsy
 @pytest.mark.parametrize(
     ("words", "manifest", "path", "services"),
     [
-        ((), None, "supervisor.toml", ()),
-        (("supervisor.toml",), None, "supervisor.toml", ()),
-        ((".",), None, "supervisor.toml", ()),
-        (("./one", "two"), None, "one/supervisor.toml", ("two",)),
-        (("one", "two"), None, "supervisor.toml", ("one", "two")),
-        (("other", "one"), None, "other/supervisor.toml", ("one",)),
-        (("nope",), None, "supervisor.toml", ("nope",)),
-        (("x.toml", "one"), None, "x.toml", ("one",)),
-        (("one",), "x.toml", "x.toml", ("one",)),
+        ((), (), "supervisor.toml", ()),
+        (("supervisor.toml",), (), "supervisor.toml", ()),
+        ((".",), (), "supervisor.toml", ()),
+        (("./one", "two"), (), "one/supervisor.toml", ("two",)),
+        (("one", "two"), (), "supervisor.toml", ("one", "two")),
+        (("other", "one"), (), "other/supervisor.toml", ("one",)),
+        (("nope",), (), "supervisor.toml", ("nope",)),
+        (("x.toml", "one"), (), "x.toml", ("one",)),
+        (("one",), ("x.toml",), "x.toml", ("one",)),
     ],
 )
 def test_the_first_word_is_a_manifest_when_it_looks_like_one(
-    project: Path, words: tuple[str, ...], manifest: str | None, path: str, services: tuple[str, ...]
+    project: Path, words: tuple[str, ...], manifest: tuple[str, ...], path: str, services: tuple[str, ...]
 ) -> None:
     """`one` is a service and a directory: it is taken as the service."""
     (project / "supervisor.toml").write_text('[services.one]\ncommand = "x"\n[services.two]\ncommand = "x"\n')
     for directory in ("one", "other"):
         (project / directory).mkdir()
-    assert up.split_words(words, manifest) == (Path(path), services)
+    files, names = up.split_words(words, manifest)
+    assert (files.first, files.overrides, names) == (Path(path), (), services)
+    assert files.finds_override is (path != "x.toml" and words[:1] != ("supervisor.toml",))
     with pytest.raises(UsageError, match="given already"):
-        up.split_words(("a.toml",), "b.toml")
+        up.split_words(("a.toml",), ("b.toml",))

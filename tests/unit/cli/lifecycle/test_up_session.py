@@ -16,6 +16,7 @@ from minikube.engine.command import Engine
 from minikube.engine.leftovers import EngineLeftovers, record_engine
 from minikube.errors import MinikubeError, NothingRunning, Unavailable
 from minikube.model import InstanceView, ProcessState, Snapshot
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.daemon.ipc import SupervisorHandle
 
 
@@ -48,7 +49,7 @@ class FakeHandle:
 
 
 def make_session(handle: FakeHandle, path: Path = Path("/p/supervisor.toml")) -> UpSession:
-    return UpSession(cast("SupervisorHandle", handle), path)
+    return UpSession(cast("SupervisorHandle", handle), ManifestFiles(path))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -91,7 +92,7 @@ def test_a_supervisor_that_was_killed_is_never_said_to_have_stopped() -> None:
         session.wait_stopped()
 
 
-@pytest.mark.parametrize("ended", [None, {"service": "tests", "how": "exit 0", "code": 0}])
+@pytest.mark.parametrize("ended", [None, {"why": "tests ended: exit 0", "code": 0}])
 def test_a_supervisor_that_was_killed_is_a_failure_also_where_its_engine_still_has_containers(
     ended: dict[str, Any] | None, tmp_path: Path
 ) -> None:
@@ -205,10 +206,12 @@ def test_a_stop_while_waiting_is_no_failure(
 
 def test_the_exit_code_is_that_of_the_service_of_exit_with(capsys: pytest.CaptureFixture[str]) -> None:
     handle = FakeHandle({}, [3])
-    handle.ended = {"service": "tests", "how": "exit 3", "code": 3}
+    handle.ended = {"why": "tests ended: exit 3", "code": 3}
     assert make_session(handle).wait_stopped() == 3
     assert capsys.readouterr().err == "minikube: stopped, as tests ended: exit 3\n"
-    session = UpSession(cast("SupervisorHandle", FakeHandle({}, [0])), Path("/p/supervisor.toml"), "tests")
+    session = UpSession(
+        cast("SupervisorHandle", FakeHandle({}, [0])), ManifestFiles(Path("/p/supervisor.toml")), "tests"
+    )
     session.stop()
     assert session.wait_stopped() == 130
 

@@ -15,16 +15,23 @@ def test_validate_reports_all_problems_as_text_and_json(project: Path, capsys: p
     assert run(["validate"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "minikube: supervisor.toml:3: services.x.port: expected an integer from 1 to 65535, got 0",
-        "minikube: supervisor.toml:4: services.x.replicas: expected an integer from 0 to 1000, got -1",
+        "minikube: supervisor.toml:3:8: services.x.port: expected an integer from 1 to 65535, got 0",
+        "minikube: supervisor.toml:4:12: services.x.replicas: expected an integer from 0 to 1000, got -1",
     ]
     assert run(["validate", "--json"]) == 2
     report = json.loads(capsys.readouterr().out)
     assert report["valid"] is False
+    assert report["problems"][0] == {
+        "file": "supervisor.toml",
+        "line": 3,
+        "column": 8,
+        "path": "services.x.port",
+        "message": "expected an integer from 1 to 65535, got 0",
+    }
     assert len(report["problems"]) == 2
     (project / "supervisor.toml").write_text(SERVICE + 'env = { A = "${NOPE}" }\n')
     assert run(["validate"]) == 0
-    assert "minikube: warning: supervisor.toml:3: services.x.env.A: NOPE is not set" in capsys.readouterr().err
+    assert "minikube: warning: supervisor.toml:3:13: services.x.env.A: NOPE is not set" in capsys.readouterr().err
     assert run(["validate", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["services"] == ["x"]
 
@@ -40,8 +47,10 @@ def test_validate_reports_what_up_would_refuse_on_this_machine(
     (project / "supervisor.toml").write_text(text + 'user = "nobody-here"\ncwd = "supervisor.toml"\n')
     assert run(["validate"]) == 0
     user, directory = capsys.readouterr().err.splitlines()
-    assert user.startswith("minikube: warning: web: there is no user nobody-here here")
-    assert directory.endswith("supervisor.toml: not a directory — set services.web.cwd")
+    place = "minikube: warning: supervisor.toml"
+    assert user.startswith(f"{place}:3:8: services.web.user: there is no user nobody-here here")
+    assert directory.startswith(f"{place}:4:7: services.web.cwd: its working directory")
+    assert directory.endswith("supervisor.toml: not a directory")
     (project / "supervisor.toml").write_text('[services.web]\ncomand = "x"\n')
     assert run(["validate"]) == 2
     (only,) = capsys.readouterr().err.splitlines()

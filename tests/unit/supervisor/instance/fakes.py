@@ -17,6 +17,7 @@ from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance.collaborators import Collaborators
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.readiness.registry_sync import RegistrySync
 from minikube.supervisor.readiness.start_time import StartTime
 from minikube.supervisor.runtime.exit_status import Exit
@@ -62,6 +63,7 @@ class FakeProcess:
     def __init__(self, supervisor: "FakeSupervisor", pid: int) -> None:
         self.pid = pid
         self.ports = InstancePorts(supervisor.port)
+        self.reached_ports: InstancePorts | None = None
         self.exited = trio.Event()
         self.exit: Exit | None = None
         self._supervisor = supervisor
@@ -127,6 +129,8 @@ class FakeSupervisor:
         self.check_status = 0
         self.unmet = ""
         """Why dependencies are not met."""
+        self.ends: list[tuple[float, InstanceState]] = []
+        """The ends for good of the instance, with their times."""
         self.skipped: tuple[str, ...] = ()
         """Optional dependencies that failed."""
         self.start_error: Exception | None = None
@@ -156,6 +160,7 @@ class FakeSupervisor:
             open_log=lambda spec, name, secrets: cast(InstanceLog, self.open_log(spec)),
             unmet_dependency=lambda spec: self.unmet_dependency(spec),
             skipped_dependencies=lambda spec: self.skipped,
+            on_end=lambda spec, name, state: self.ends.append((round(trio.current_time() - self._began, 6), state)),
             record_processes=lambda: self.record_processes(),
             next_run=lambda name: 0.0,
         )

@@ -1,7 +1,6 @@
 """The lifecycle of an instance: restarts, delays and failures, in tables and for any history."""
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -176,20 +175,6 @@ def test_a_requested_start_resets_an_instance_that_had_ended_by_itself(process_s
     begins = InstanceState(ProcessState.PENDING, restarts=3, exit=Exit(1))
     assert lifecycle.reset_failures(state, DesiredState()) == (begins if over else state)
     assert lifecycle.reset_failures(state, DesiredState(removed=True)) == state
-
-
-def test_the_worst_exit_is_given_as_an_exit_code_of_a_shell() -> None:
-    """A process killed for its memory counts as a killed one."""
-    ended = partial(InstanceState, ProcessState.EXITED)
-    killed = ended(exit=Exit(-9, "out of memory, limits.memory"))
-    assert lifecycle.worst_exit([ended(exit=Exit(3)), killed]) == (
-        "signal KILL (out of memory, limits.memory)",
-        137,
-    )
-    assert lifecycle.worst_exit([ended(exit=Exit(0)), lifecycle.on_not_executable(InstanceState(), "no x")]) == (
-        "no x",
-        1,
-    )
 
 
 def test_a_passing_check_changes_nothing_where_no_process_runs() -> None:

@@ -75,11 +75,16 @@ class FakeRegistrySync(FakeSupervisor):
 class Project:
     """A project with a real reconciler, and processes that are fakes. Implements `Runtimes` and `Runtime`."""
 
-    def __init__(self, directory: Path, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        nursery: trio.Nursery,
+        options: LaunchOptions = LaunchOptions(),  # noqa: B008
+    ) -> None:
         self.fake = FakeRegistrySync()
         self.running: dict[str, list[tuple[FakeProcess, ServiceSpec]]] = {}
         process_table: Any = SimpleNamespace(groups=None, identities=(), current_path=lambda path: path, relocations=())
-        context = RunContext(directory, LaunchOptions(), self.fake.store, process_table, "127.0.0.1:1")
+        context = RunContext(directory, options, self.fake.store, process_table, "127.0.0.1:1")
         context.logs = cast(
             Any, SimpleNamespace(open=lambda service, name, spec, secrets: FakeLog(SPEC), forget=lambda name: None)
         )
@@ -367,7 +372,7 @@ async def test_an_instance_that_waits_in_vain_is_given_with_the_reason_of_this_m
     task = '[services.task]\ncommand = "run"\nregister = "none"\ndepends_on = { web = "started" }\n'
     (tmp_path / "supervisor.toml").write_text(web + task)
     async with trio.open_nursery() as nursery:
-        project = Project(tmp_path, nursery)
+        project = Project(tmp_path, nursery, LaunchOptions(exit_with="task"))
         await trio.sleep(3)
         (controller,) = project.replicas.of("task")
         assert project.replicas.final_state(controller) is None
@@ -375,6 +380,7 @@ async def test_an_instance_that_waits_in_vain_is_given_with_the_reason_of_this_m
         await project.actions.stop("web")
         await project.actions.start("task")
         controller.state = replace(controller.state, reason="waiting for web to be started: web is itself pending")
-        (ended,) = await project.reconciler.wait_exited("task")
-        assert ended.reason == "waiting for web to be started: web is stopped — `minikube start web`"
+        end = await project.reconciler.exit_watch.wait()
+        assert end.how == "waiting for web to be started: web is stopped — `minikube start web`"
+        assert (end.service, end.code) == ("task", 1)
         nursery.cancel_scope.cancel()
