@@ -92,7 +92,12 @@ class Program:
     def services(self, taken: Collection[str]) -> dict[str, dict[str, Any]]:
         """Return the services of the program by name; none, with a note, where it has no command. `taken` are other names."""
         options = self.options
-        if not (options.text("command") or "").strip("\"' "):
+        try:
+            words = shlex.split(options.text("command") or "")
+        except ValueError as error:
+            options.refuse_section(f"its command is not understood ({str(error).lower()})")
+            return {}
+        if not words or not words[0]:
             options.refuse_section("has no command")
             return {}
         uses_number = any(_NUMBER.search(options.text(key) or "") for key in ("command", "environment", "directory"))
@@ -175,13 +180,7 @@ class Program:
     def command(self, expansions: Expansions) -> str | list[str]:
         """Return the command: as one string where no shell syntax is in it, else as words."""
         text = " ".join(expansions.convert(self.options.marked("command") or "", relative=True).split("\n"))
-        try:
-            words = shlex.split(text)
-        except ValueError:
-            return ["sh", "-c", text]
-        if find_shell_syntax(text) is None and words:
-            return text
-        return words
+        return text if find_shell_syntax(text) is None else shlex.split(text)
 
     def restart(self, path: tuple[str, ...]) -> dict[str, Any]:
         """Return `restart`, with supervisord's defaults."""
