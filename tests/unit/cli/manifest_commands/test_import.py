@@ -160,6 +160,14 @@ def test_a_directory_needs_one_file_to_import(project: Path, capsys: pytest.Capt
     assert run(["import"]) == 0
 
 
+def test_a_manifest_is_readable_for_no_more_users_than_its_sources(project: Path) -> None:
+    (project / "compose.yaml").write_text("services: {web: {image: x, environment: {PASSWORD: a}}}")
+    (project / "compose.override.yaml").write_text("services: {web: {image: y}}")
+    (project / "compose.override.yaml").chmod(0o600)
+    assert run(["import"]) == 0
+    assert (project / "supervisor.toml").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_file_with_any_name_is_told_by_its_content(project: Path) -> None:
     (project / "stack.txt").write_text("# mine\nservices:\n  web:\n    image: x\n")
     assert run(["import", "stack.txt"]) == 0
