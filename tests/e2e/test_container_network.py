@@ -134,7 +134,10 @@ class Shop(Small):
 
 
 def test_everything_is_reached_from_everywhere_also_after_kills(tmp_path: Path, engine: EngineUnderTest) -> None:
-    """By name, by `Get` and where it is published; the registry gives rights to a token only; a stop leaves no network."""
+    """By name, by `Get` and where it is published; the registry gives rights to a token only; a stop leaves no network.
+
+    A network that vanished is made again.
+    """
     (tmp_path / "serve.py").write_text(SERVE)
     (tmp_path / "look.py").write_text(LOOK)
     (redis_dir := tmp_path / "redis").mkdir()
@@ -163,6 +166,13 @@ def test_everything_is_reached_from_everywhere_also_after_kills(tmp_path: Path, 
             eventually(lambda name=name, pid=pid: shop.pid(name) != pid, what=f"another {name}")  # type: ignore[misc]
         shop.wait_passing()
         shop.look_around()
+
+        # What `docker network prune` does, and what is wrong with a network afterwards.
+        shop.run("stop", "web", "cache")
+        mine = ("--filter", "label=mini-kube-discovery.mark")
+        engine.run("network", "rm", engine.run("network", "ls", "--quiet", *mine))
+        shop.run("start", "web", "cache", code=None)
+        shop.wait_passing()
+        shop.look_around()
         shop.run("down")
-    mine = ("--filter", "label=mini-kube-discovery.mark")
     assert engine.run("ps", "--all", "--quiet", *mine) == engine.run("network", "ls", "--quiet", *mine) == ""
