@@ -174,6 +174,7 @@ class InstanceView(Struct, frozen=True):
     check_since: float = 0.0
     checked: float = 0.0
     address: str = ""
+    """The address that is registered. A container's is that of the project's network, where one is."""
     health: str = ""
     pid: int = 0
     restarts: int = 0
@@ -186,10 +187,17 @@ class InstanceView(Struct, frozen=True):
     next_try: float = 0.0
     next_run: float = 0.0
     """When the schedule starts the instance next; 0 without a schedule, and after `minikube stop`."""
+    published: str = ""
+    """The address of this machine at which a container's port is published; empty where `address` is of this machine."""
     ports: dict[str, int] = field(default_factory=dict)
-    """Further ports by name: the key `ports`. That of the key `port` is in `address`."""
+    """Further ports of this machine by name: the key `ports`. That of the key `port` is in `address`."""
     last_lines: tuple[str, ...] = ()
     """The last lines of output before the last process ended; only in the states `backoff`, `exited` and `fatal`."""
+
+    @property
+    def local_address(self) -> str:
+        """The address at which a program of this machine's user reaches the instance: the published one, where there is one."""
+        return self.published or self.address
 
 
 class ServiceView(Struct, frozen=True):

@@ -227,11 +227,11 @@ class Dashboard(App[str]):
         """Copy `curl -i http://…` with the address of an instance of the row, preferably a passing one."""
         row = event.row
         candidates = [row.instance] if row.instance else list(row.instances)
-        instance = next((view for view in sorted(candidates, key=_is_not_passing) if view.address), None)
+        instance = next((view for view in sorted(candidates, key=_is_not_passing) if view.local_address), None)
         if instance is None:
             self.notify(f"{single_line(row.target)} has no address", severity="warning", markup=False)
             return
-        line = f"curl -i {shlex.quote(f'http://{single_line(instance.address)}/')}"
+        line = f"curl -i {shlex.quote(f'http://{single_line(instance.local_address)}/')}"
         self.copy_to_clipboard(line)
         self.notify(line, title="copied", timeout=4, markup=False)
 

@@ -138,11 +138,10 @@ def _port_holders(manifest: Manifest, pids: set[int], instances: tuple[InstanceV
     roots = [instance.pid for instance in containers]
     ports: dict[bool, set[int]] = {True: set(), False: set()}
     for instance in containers:
-        spec, port = manifest.services[instance.service], instance.address.rpartition(":")[2]
-        if port.isdecimal():
-            ports[bool(spec.container_port)].add(int(port))
-        for name, number in instance.ports.items():
-            ports[name in spec.ports and bool(spec.ports[name].container_port)].add(number)
+        is_published = manifest.services[instance.service].is_on_project_network
+        port = (instance.published or instance.address).rpartition(":")[2]
+        own = {int(port)} if port.isdecimal() else set()
+        ports[is_published] |= own | set(instance.ports.values())
     return _PortHolders({*pids, *roots, *processes.descendants(roots)}, ports[True], ports[False])
 
 
@@ -152,7 +151,7 @@ def _ports(manifest: Manifest, holders: _PortHolders) -> Iterator[Finding]:
         ("control.listen", manifest.control.listen, manifest.control.chosen, "tcp"),
     ]
     for spec in manifest.services.values():
-        for key, _, port in () if spec.has_own_address else listeners(spec):
+        for key, _, port in listeners(spec):
             if port.port:
                 wanted.append((key, HostPort(spec.host, port.port), True, port.protocol))
     for key, address, is_set, protocol in wanted:

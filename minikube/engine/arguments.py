@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from minikube.addresses import join_host_port
 from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
@@ -32,10 +32,12 @@ class ContainerNetworking(Struct, frozen=True):
 
     network: str = "host"
     """The name of an engine's network, or `host`: the container uses this machine's network."""
-    published: str = ""
-    """The published port, `host:port:container port`; empty for none."""
-    alias: str = ""
-    """The host name under which other containers of the network find it."""
+    published: tuple[str, ...] = ()
+    """The published ports, each as `publish_argument` returns it."""
+    aliases: tuple[str, ...] = ()
+    """The host names under which other containers of the network find it."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """The names of services without a container, each with the address at which they are reached."""
     machine: str = ""
     """This machine's address as the container sees it; empty: the engine knows it."""
 
@@ -108,10 +110,12 @@ def create_arguments(
     if engine.kind != "nerdctl":
         # `images` has pulled the image, the registry makes the checks, and `minikube.logs` keeps the output.
         words += ["--pull", "never", "--no-healthcheck", "--log-driver", "none"]
-    if networking.alias:
-        words += ["--network-alias", networking.alias]
-    if networking.published:
-        words += ["--publish", networking.published]
+    for alias in networking.aliases:
+        words += ["--network-alias", alias]
+    for published in networking.published:
+        words += ["--publish", published]
+    for name, address in networking.hosts.items():
+        words += ["--add-host", f"{name}:{address}"]
     for name in variables:
         words += ["--env", name]
     if env_file is not None:
@@ -145,9 +149,11 @@ def _limits(limits: Mapping[str, int | float]) -> list[str]:
     return words
 
 
-def publish_argument(host: str, port: int, container_port: int) -> str:
+def publish_argument(host: str, port: int, container_port: int, protocol: str = "tcp") -> str:
     """Return the value of `--publish`; an IPv6 address in brackets."""
-    return f"{join_host_port(host, port)}:{container_port}"
+    # Engines take an address there, no host name.
+    address = "127.0.0.1" if host == "localhost" else host
+    return f"{join_host_port(address, port)}:{container_port}/{protocol}"
 
 
 def build_arguments(

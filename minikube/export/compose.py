@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from minikube.addresses import join_host_port
 from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.export.workloads import (
     INSTANCE_ID_MARKER,
@@ -360,15 +359,14 @@ def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
 
 
 def _ports(plan: ExportPlan, workload: Workload) -> Tree:
-    """Return `ports` or `expose` of a workload. A fixed port is published with the same number."""
-    # Not for replicas or a container with an address of its own: they cannot share one port of the machine.
+    """Return `ports` or `expose` of a workload. Ports of the manifest are published with the same numbers, free ones are not."""
     spec = workload.spec
-    if spec.port and (spec.has_own_address or spec.replicas > 1):
-        text = f"is not published, as here — other services reach it at {spec.name}:{workload.port}; `ports` would publish it"
-        plan.add_note(f"services.{spec.name}.port", text)
-    elif spec.port:
-        return {"ports": [f"{join_host_port(spec.host, spec.port)}:{workload.port}"]}
-    return {"expose": [str(workload.port)]} if workload.port else {}
+    first, last = spec.port_range
+    published = spec.port or (f"{first}-{last}" if first else "")
+    if not published:
+        return {"expose": [str(workload.port)]} if workload.port else {}
+    host = f"[{spec.host}]" if ":" in spec.host else spec.host
+    return {"ports": [f"{host}:{published}:{workload.port}"]}
 
 
 def _resource_limits(plan: ExportPlan, workload: Workload) -> Tree:

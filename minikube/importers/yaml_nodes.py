@@ -17,6 +17,9 @@ from minikube.importers.source import source_error
 MAX_DEPTH = 64
 """How deep a file may be nested."""
 
+MAX_VALUES = 200_000
+"""How many values a file may have once its aliases are resolved: a few lines of them can mean billions."""
+
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
     word: value for value, words in ((True, "true True TRUE"), (False, "false False FALSE")) for word in words.split()
@@ -148,6 +151,13 @@ def _loader(text: str, file: str) -> yaml.SafeLoader:
         raise source_error(file, "not YAML: a control character", line) from None
 
 
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    """Return the keys and values of a mapping, or the items of a list."""
+    if isinstance(node, yaml.ScalarNode):
+        return []
+    return [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+
+
 class _Conversion:
     """The conversion of one document. Aliases of one node become one node."""
 
@@ -155,6 +165,7 @@ class _Conversion:
         self.file = file
         self.done: dict[int, Node] = {}
         self.open: set[int] = set()
+        self.sizes: dict[int, int] = {}
 
     def convert(self, node: yaml.Node, depth: int) -> Node:
         key = id(node)
@@ -166,6 +177,10 @@ class _Conversion:
             raise self.error(node, "nested too deeply")
         self.open.add(key)
         self.done[key] = self.made(node, depth)
+        parts = _parts(node)
+        self.sizes[key] = 1 + sum(self.sizes.get(id(part), 1) for part in parts)
+        if self.sizes[key] > MAX_VALUES:
+            raise self.error(node, f"more than {MAX_VALUES} values, with those of aliases")
         self.open.discard(key)
         return self.done[key]
 
@@ -211,7 +226,7 @@ class _Conversion:
         """Return the last line of a list or mapping. The mark at the end of a block is that of what follows."""
         if node.flow_style:
             return int(node.end_mark.line) + 1
-        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        parts = _parts(node)
         ends = [
             self.done[id(part)].span.last_line if id(part) in self.done else part.start_mark.line + 1 for part in parts
         ]

@@ -15,6 +15,9 @@ from minikube.manifest.spec import Protocol
 
 NOT_FREE = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
+TCP_LISTEN = "0A"
+"""The state of a socket that listens, in the tables of `/proc/net` (tcp_states.h)."""
+
 SOCKET_TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
@@ -126,6 +129,22 @@ def port_owner(port: int, protocol: Protocol = "tcp") -> tuple[int, str] | None:
     return None
 
 
+def listening_ports() -> dict[int, bool]:
+    """Return the TCP ports that programs of this machine listen on → whether one of them listens on all addresses."""
+    found: dict[int, bool] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError), open(table, encoding="ascii") as file:
+            next(file, "")
+            for line in file:
+                fields = line.split(maxsplit=4)
+                if fields[3] != TCP_LISTEN:
+                    break  # the kernel lists connections behind the sockets that listen
+                address, _, port = fields[1].rpartition(":")
+                number = int(port, 16)
+                found[number] = found.get(number, False) or not address.strip("0")
+    return found
+
+
 def _listening_sockets(port: int, protocol: Protocol) -> Iterator[str]:
     """Yield the sockets that listen on a port, spelled as the links in `/proc/PID/fd` are: `socket:[12345]`."""
     for table in (f"/proc/net/{protocol}", f"/proc/net/{protocol}6"):
@@ -133,6 +152,6 @@ def _listening_sockets(port: int, protocol: Protocol) -> Iterator[str]:
             next(file, "")
             for line in file:
                 fields = line.split()
-                # 0A is TCP_LISTEN (tcp_states.h), a state that UDP does not have; the port is hexadecimal, behind the address.
-                if (fields[3] == "0A" or protocol == "udp") and int(fields[1].rpartition(":")[2], 16) == port:
+                # UDP has no such state; the port is hexadecimal, behind the address.
+                if (fields[3] == TCP_LISTEN or protocol == "udp") and int(fields[1].rpartition(":")[2], 16) == port:
                     yield f"socket:[{fields[9]}]"

@@ -4,8 +4,7 @@
     load         from files to a `Manifest`: all problems of a manifest in one error
     files        TOML files as trees, and `.env` files, with the places of their mistakes
     tree/        the content of TOML files, with the place of each key, value and list item
-    merge        several files as one tree
-    inherit      `[defaults]` and `extends`
+    layers/      several files, `[defaults]` and extended services as one tree; where each value comes from
     parser       every key of a manifest and what its value becomes
     shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
     keys/        commands, containers, environment, limits and ports: keys that need code of their own

@@ -13,6 +13,8 @@ from minikube.manifest.tree.paths import append_index, append_key, split_path
 from minikube.manifest.variables.interpolate import UseKind, interpolate
 from minikube.text import mask_url, printable
 
+DOTENV_FILE = ".env"
+
 _SHOWN_CHARACTERS = 60
 
 
@@ -40,6 +42,10 @@ class ManifestReading:
         self.directory = directory
         self.variables = variables
         self.dotenv = dotenv or {}
+        self.dotenv_positions: Mapping[str, tuple[int, int]] = {}
+        """The line and the column of each variable in `.env`."""
+        self.environ: frozenset[str] = frozenset()
+        """The names of the variables that come from the environment."""
         self.bases: tuple[str, ...] = ()
         """The services that are only extended: see `inherit`."""
         self.uses: dict[str, dict[VariableUse, None]] = {}
@@ -47,6 +53,11 @@ class ManifestReading:
         self._failed: set[str] = set()
         self._problems: dict[tuple[int, int, str], Problem] = {}
         self._warnings: dict[Problem, None] = {}
+
+    @property
+    def dotenv_path(self) -> Path:
+        """The path of the project's `.env`."""
+        return self.directory / DOTENV_FILE
 
     @property
     def problems(self) -> list[Problem]:

@@ -1,6 +1,7 @@
 """The files of a manifest as text and as trees, with the places of their mistakes: TOML files, `.env`, and `env_file`s."""
 
 import re
+import shlex
 import tomllib
 from codecs import BOM_UTF8
 from collections.abc import Mapping
@@ -108,5 +109,6 @@ def _read_text(path: Path, key: str = "") -> str:
 def _refuse_other_format(path: Path) -> None:
     """Raise ManifestError for a file whose name is that of another format."""
     if other := OTHER_FORMATS.get(path.suffix.lower()):
-        text = f"a manifest is TOML, not {other} — `minikube init` writes a first one"
+        command = f"minikube import {shlex.quote(str(path))}"
+        text = printable(f"a manifest is TOML, not {other} — `{command}` writes one from it")
         raise ManifestError(Problem(printable(str(path)), text))

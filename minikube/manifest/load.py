@@ -15,15 +15,13 @@ from minikube.errors import ManifestError, Problem
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.files import VariablesFile, read_tree, read_variables
-from minikube.manifest.inherit import inherit
-from minikube.manifest.merge import MANIFEST, merge
+from minikube.manifest.layers.inherit import inherit
+from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
 from minikube.project_dir import ManifestFiles, files_at
 from minikube.text import printable
-
-DOTENV_FILE = ".env"
 
 
 def load_manifest(path: Path | ManifestFiles, environ: Mapping[str, str] | None = None) -> Manifest:
@@ -44,10 +42,11 @@ def read_manifest(files: ManifestFiles, environ: Mapping[str, str] | None = None
     _warn_of_names(reading, first, others)
     dotenv = _read_dotenv(reading, environ)
     inside = is_inside_instance(environ)
-    reading.dotenv = dotenv.values
+    reading.dotenv, reading.dotenv_positions = dotenv.values, dotenv.positions
+    reading.environ = frozenset(name for name in environ if not (inside and name == REDIS_ENV))
     reading.variables = {
         **{name: value for name, value in dotenv.values.items() if name not in LISTEN_VARIABLES},
-        **{name: value for name, value in environ.items() if not (inside and name == REDIS_ENV)},
+        **{name: environ[name] for name in reading.environ},
         "MINIKUBE_PYTHON": sys.executable,
     }
     manifest = build_manifest(reading, files.map(Path.absolute))
@@ -86,7 +85,7 @@ def _warn_of_names(reading: ManifestReading, first: Node, others: Sequence[Node]
 
 def _read_dotenv(reading: ManifestReading, environ: Mapping[str, str]) -> VariablesFile:
     """Return the content of `.env`, empty where there is none; record its problems and its lines that are no assignments."""
-    path = reading.directory / DOTENV_FILE
+    path = reading.dotenv_path
     try:
         content = read_variables(path, environ)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ HealthKind = Literal["http", "tcp", "command", "log"]
 RestartPolicy = Literal["always", "on-failure", "never"]
 LogFormat = Literal["plain", "json"]
 RuntimeKind = Literal["process", "container"]
-NetworkKind = Literal["", "host", "project"]
+NetworkKind = Literal["project", "host"]
 PullPolicy = Literal["missing", "always", "never"]
 
 
@@ -232,8 +232,8 @@ class ServiceSpec(Struct, frozen=True):
     build: BuildSpec | None = None
     workdir: str = ""
     """The `cwd` of a container as the manifest has it; empty: the image's own."""
-    network: NetworkKind = ""
-    """Empty: `host`, or with a `container_port` a port published on `host`."""
+    network: NetworkKind = "project"
+    """The network of a container: the project's own, with its ports published on `host`, or this machine's."""
     container_port: int = 0
     """The port that the program in the container listens on; 0: it listens on PORT."""
     volumes: tuple[VolumeSpec, ...] = ()
@@ -303,8 +303,8 @@ class ServiceSpec(Struct, frozen=True):
         return tuple(name for name in self.depends_on if name not in self.optional_dependencies)
 
     @property
-    def has_own_address(self) -> bool:
-        """Whether each instance has an IP address of its own, so that replicas can use the same port."""
+    def is_on_project_network(self) -> bool:
+        """Whether the instances are containers on the project's network. All others listen on this machine's network."""
         return self.runtime == "container" and self.network == "project"
 
 

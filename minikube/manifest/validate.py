@@ -13,7 +13,7 @@ from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
 from minikube.manifest.keys.containers import CONTAINER_KEYS
-from minikube.manifest.merge import RUN_KEYS
+from minikube.manifest.layers.merge import RUN_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.paths import split_path
 from minikube.manifest.values import is_exposed, is_loopback
@@ -108,16 +108,8 @@ def _free_default_port(
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
-    """Warn about containers that cannot register themselves: the registry is on this machine's loopback, or asks for a client
-    certificate.
-    """
+    """Warn about containers that cannot register themselves, because the registry asks for a client certificate."""
     for service in services.values():
-        if service.container_port and service.register == "self" and is_loopback(registry.listen.host):
-            reading.warn(
-                f"services.{service.name}.register",
-                f"a container with a container_port cannot reach the registry on {registry.listen.host} to register"
-                ' itself — set register = "supervisor", or network = "host" or "project" in place of container_port',
-            )
         own = service.env.keys() | service.file_env.keys()
         asks = registry.tls is not None and registry.tls.ca is not None
         if asks and service.runtime == "container" and service.register == "self" and not own >= {CERT_ENV, KEY_ENV}:
@@ -190,10 +182,10 @@ def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) 
         reading.fail(f"{path}.runtime", 'expected image or build for runtime = "container"')
     if service.workdir and not service.workdir.startswith("/"):
         reading.fail(f"{path}.cwd", f'expected an absolute path inside the container, got "{service.workdir}"')
-    if service.container_port and service.network:
+    if service.container_port and service.network == "host":
         reading.fail(
             f"{path}.container_port",
-            f'expected no container_port with network = "{service.network}", where the program is reached without it'
+            'expected no container_port with network = "host", where the program is reached without it'
             " — set port to what it listens on",
         )
     if service.container_port and not (service.port or service.auto_port or reading.failed(f"{path}.port")):
@@ -213,7 +205,7 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
             f"{path}.health",
             f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
         )
-    if service.port and service.replicas > 1 and not service.has_own_address:
+    if service.port and service.replicas > 1:
         reading.fail(
             f"{path}.port",
             f'expected "auto" or a range with replicas = {service.replicas}, got {service.port},'
@@ -287,12 +279,6 @@ def _check_dependencies(
             )
         elif condition == "healthy" and not _can_be_healthy(reading, other):
             reading.fail(path, f'expected services.{needed}.health to be set, or the condition "started"')
-        if service.has_own_address and other.runtime == "process" and is_loopback(other.host):
-            reading.warn(
-                path,
-                f'{needed} listens on {other.host}, which a container with network = "project" cannot reach'
-                f' — set services.{service.name}.network = "host", or run {needed} in a container as well',
-            )
         if condition in ("completed", "exited") and other.restart.policy == "always" and needed != service.name:
             reading.warn(path, f'{needed} is restarted whenever it ends — set services.{needed}.restart = "on-failure"')
 
@@ -318,7 +304,7 @@ def check_replicas(spec: ServiceSpec, replicas: int, names: Container[str]) -> N
     key = f"services.{spec.name}.port"
     if not 0 <= replicas <= MAX_REPLICAS:
         raise UsageError(f"replicas: expected 0 to {MAX_REPLICAS}, got {replicas}")
-    if replicas > 1 and spec.port and not spec.auto_port and not spec.has_own_address:
+    if replicas > 1 and spec.port and not spec.auto_port:
         first, last = spec.port, spec.port + 9
         raise UsageError(
             f'{spec.name}: all replicas would listen on port {spec.port} — set {key} = "{first}-{last}" or "auto"'
@@ -359,7 +345,7 @@ def _listeners(registry: RegistrySettings, control: ControlSettings, services: S
 def _service_listeners(services: Services) -> Iterator[_Listener]:
     for service in services.values():
         first, last = (service.port, service.port) if service.port else service.port_range
-        if first and not service.has_own_address:
+        if first:
             yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
         for name, port in service.ports.items():
             first, last = port.bounds

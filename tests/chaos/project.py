@@ -94,8 +94,8 @@ RESTARTED = 'health = { http = "/health", interval = "1s", timeout = "1s", resta
 NETWORKED = "networked"
 """The service of a container with an address of its own, on the project's network."""
 CONTAINER_SERVICES = (
-    Service("container", "idle", (HTTP,), in_container=True),
-    Service(NETWORKED, "idle", (RESTARTED, 'network = "project"'), port="7074", is_restarted=True, in_container=True),
+    Service("container", "idle", (HTTP, 'network = "host"'), in_container=True),
+    Service(NETWORKED, "idle", (RESTARTED,), port="7074", is_restarted=True, in_container=True),
 )
 SERVICES: tuple[Service, ...] = (
     Service("migrate", "task", ('restart = "never"',), port="", is_task=True),

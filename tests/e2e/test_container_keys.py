@@ -114,7 +114,7 @@ volumes = [
 
 [services.hosts]
 {TASK}shell = '''
-getent hosts db; getent ahostsv6 six; getent hosts me >/dev/null && echo me; hostname
+getent hosts db; grep six /etc/hosts; getent hosts me >/dev/null && echo me; hostname
 cat /proc/self/limits | grep open
 '''
 extra_hosts = {{ db = "10.1.2.3", six = "fd00::7", me = "host-gateway" }}
@@ -135,8 +135,12 @@ user = "4321"
 """
 
 
+SYSLOG = "failed to connect to syslog"
+"""Podman's name server says so on machines without one, in the output of the container with which it starts."""
+
+
 def lines(project: Small, name: str) -> list[str]:
-    return project.run("logs", name, "--no-prefix").splitlines()
+    return [line for line in project.run("logs", name, "--no-prefix").splitlines() if not line.startswith(SYSLOG)]
 
 
 def test_every_key_of_a_container_does_what_it_says(tmp_path: Path, engine: EngineUnderTest) -> None:

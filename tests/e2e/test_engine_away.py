@@ -24,9 +24,8 @@ runtime = "container"
 [services.second]
 image = "IMAGE"
 command = ["python3", "-m", "http.server", "8000"]
-runtime = "container"
-network = "project"
-port = 8000
+port = "auto"
+container_port = 8000
 depends_on = { first = "started" }
 """
 PLAIN = f"\n[services.plain]\n{SLEEP}"

@@ -1,4 +1,4 @@
-"""Podman instead of Docker: the three networks, a kill, a hang, no container left. Skipped where Podman cannot run."""
+"""Podman instead of Docker: both networks, a kill, a hang, no container left. Skipped where Podman cannot run."""
 
 import json
 import os
@@ -21,7 +21,7 @@ engine = "podman"
 [services.shared]
 image = "{IMAGE}"
 command = ["python3", "-m", "http.server", "${{PORT}}", "--bind", "${{HOST}}"]
-runtime = "container"
+network = "host"
 port = "auto"
 health = "/"
 
@@ -29,11 +29,6 @@ health = "/"
 image = "{IMAGE}"
 port = "auto"
 container_port = 8000
-{SERVE}
-[services.own]
-image = "{IMAGE}"
-port = 8000
-network = "project"
 {SERVE}
 [services.missing]
 image = "localhost/no-such-image"
@@ -45,12 +40,13 @@ def test_podman_runs_the_same_manifest_and_keeps_the_same_promises(tmp_path: Pat
     project = Project(tmp_path)
     text = "".join(f'[{name}]\nlisten = "127.0.0.1:{project.ports[name]}"\n' for name in ("registry", "control"))
     project.manifest.write_text(text + MANIFEST)
-    names = ("shared", "published", "own")
+    names = ("shared", "published")
     try:
         project.start()
         project.wait_passing(*names)
-        assert len(podman.names("containers")) == 3
-        assert not project.instance("own")["address"].startswith("127.")
+        assert len(podman.names("containers")) == 2
+        assert project.instance("shared")["address"].startswith("127.")
+        assert not project.instance("published")["address"].startswith("127.")
         eventually(lambda: project.instance("missing").get("state") == "fatal")
         assert "no image localhost/no-such-image here" in project.instance("missing")["reason"]
 

@@ -158,7 +158,9 @@ def test_the_shop_in_containers_keeps_every_promise(shop: boxed) -> None:
     assert len(shop.containers()) == 2
     with shop.redis() as client:
         (key,) = client.keys("{minikube}:instance:product:*")
-        assert client.hgetall(key)["addr"] == f"127.0.0.1:{shop.ports['product']}"
+        assert client.hgetall(key)["addr"] == shop.instance("product")["address"]
+    assert shop.instance("product")["address"].partition(":")[0] not in ("", "127.0.0.1", "0.0.0.0")
+    assert shop.instance("product")["published"] == f"127.0.0.1:{shop.ports['product']}"
 
     before = shop.instance("product")
     change = shop.kill_and_watch("product")
@@ -223,16 +225,17 @@ def test_processes_and_containers_find_each_other(tmp_path: Path, built: Built, 
         assert shop.containers() == []
 
 
-def test_containers_on_the_projects_network_have_addresses_of_their_own(tmp_path: Path, built: Built) -> None:
-    """Each container is registered at its own address, replicas at one port; processes reach them; a stop removes the network."""
-    own = 'network = "project"\nreplicas = 2\n'
+def test_replicas_have_addresses_of_their_own_and_no_network_is_left(tmp_path: Path, built: Built) -> None:
+    """Each container is registered at its own address, all at one port; processes reach them; the guardian removes the network."""
     shop = boxed(tmp_path, built, processes=("order",))
-    shop.manifest.write_text(shop.manifest.read_text().replace("[services.product]\n", f"[services.product]\n{own}"))
+    fixed = f"port = {shop.ports['product']}\n"
+    own = "port = 'auto'\ncontainer_port = 7070\nreplicas = 2\n"
+    shop.manifest.write_text(shop.manifest.read_text().replace(fixed, own))
     with shop:
         rows = [row for row in shop.status()["instances"] if row["service"] == "product"]
         addresses = {row["address"] for row in rows}
-        assert len(addresses) == 2
-        assert {address.rpartition(":")[2] for address in addresses} == {str(shop.ports["product"])}
+        assert len(addresses) == len({row["published"] for row in rows}) == 2
+        assert {address.rpartition(":")[2] for address in addresses} == {"7070"}
         assert not any(address.startswith("127.") for address in addresses)
         answers = [shop.http("order", "/purchase/aaa").status for _ in range(11)]
         assert answers == [200] * 10 + [409]
@@ -247,7 +250,7 @@ def test_every_key_of_the_manifest_reaches_the_container(tmp_path: Path, built: 
     (tmp_path / "pages" / "index.html").write_text("null")
     with boxed(tmp_path, built, AUTO) as shop:
         shop.wait_passing("many", "fixed")
-        at = shop.instance("fixed")["address"]
+        at = shop.instance("fixed")["published"]
         config = json.loads(docker("inspect", "--format", "{{json .HostConfig}}", shop.container("fixed")))
         assert config["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": at.rpartition(":")[2]}]}
         assert (config["Memory"], config["NanoCpus"], config["PidsLimit"]) == (64 << 20, 500_000_000, 50)
@@ -263,7 +266,7 @@ def test_every_key_of_the_manifest_reaches_the_container(tmp_path: Path, built: 
         assert "sleep 5432" not in command_lines()
 
         shop.run("scale", "many=3")
-        eventually(lambda: len({shop.rpc("Discovery.Get", "many")["result"]["Port"] for _ in range(6)}) == 3)
+        eventually(lambda: len({shop.rpc("Discovery.Get", "many")["result"]["IP"] for _ in range(6)}) == 3)
         began = time.monotonic()
         shop.run("scale", "many=1")
         assert time.monotonic() - began < 30, "the first process handles no TERM: it is not waited for"
@@ -310,7 +313,7 @@ def test_a_saved_source_is_built_and_a_failed_build_changes_nothing(tmp_path: Pa
     with boxed(tmp_path, built, extra) as shop:
         shop.wait_passing("site")
         first = shop.instance("site")
-        assert http(int(first["address"].rpartition(":")[2]), "/").body == 1
+        assert http(int(first["published"].rpartition(":")[2]), "/").body == 1
         (source / "Dockerfile").write_text(dockerfile + "RUN exit 3\n")
         eventually(lambda: "non-zero code: 3" in shop.run("events"), what="a failed build")
         assert shop.instance("site")["pid"] == first["pid"]
@@ -318,7 +321,7 @@ def test_a_saved_source_is_built_and_a_failed_build_changes_nothing(tmp_path: Pa
         (source / "Dockerfile").write_text(dockerfile)
         eventually(lambda: shop.instance("site")["pid"] not in (0, first["pid"]), what="a new container")
         shop.wait_passing("site")
-        assert http(int(shop.instance("site")["address"].rpartition(":")[2]), "/").body == 2
+        assert http(int(shop.instance("site")["published"].rpartition(":")[2]), "/").body == 2
         docker("image", "rm", "--force", f"minikube-shop-{shop.mark[:8]}-site")
 
 

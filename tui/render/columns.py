@@ -86,7 +86,7 @@ def fit_columns(width: int, rows: Sequence[Row]) -> list[tuple[Column, int]]:
     widths = {column.key: column.min_width for column in shown}
     for key, wanted in (
         ("name", max((len(row.target) + 4 + 2 * row.depth for row in rows), default=0)),
-        ("address", max((len(row.instance.address) for row in rows if row.instance), default=0)),
+        ("address", max((len(row.instance.local_address) for row in rows if row.instance), default=0)),
         ("output", width),
     ):
         column = next((column for column in shown if column.key == key), None)
@@ -150,7 +150,9 @@ def _instance_cell(key: str, instance: InstanceView, context: RenderContext) -> 
         case "last":
             return Cell(format_check_age(instance.checked, context.now), "muted")
         case "address":
-            return Cell(single_line(instance.address), "info" if instance.check == CheckState.PASSING else "muted")
+            return Cell(
+                single_line(instance.local_address), "info" if instance.check == CheckState.PASSING else "muted"
+            )
         case "pid":
             return Cell(str(instance.pid) if running else "", "muted")
         case "restarts":

@@ -76,6 +76,7 @@ def _describe_instance(
         clock = format_time_of_day(instance.next_run)
         page.field("next run", f"in {format_duration(instance.next_run - now)}, at {clock}")
     page.field("address", instance.address)
+    page.field("published", instance.published)
     page.field("ports", ", ".join(f"{name} {port}" for name, port in instance.ports.items()))
     page.field("probe", instance.health)
     page.field("id", instance.id, "muted")
@@ -110,7 +111,7 @@ def _summarize_instance(
         check = CHECK_BADGES[instance.check]
         text.append(f" {check!s:<11}", styles[check.style])
     reason = instance_reason(instance, context.now)
-    text.append(f" {single_line(instance.address):<16} ", styles["muted"])
+    text.append(f" {single_line(instance.local_address):<16} ", styles["muted"])
     text.append(f"{reason.text}", styles[reason.style])
     text.append("\n")
 

@@ -201,7 +201,14 @@ def _matches(words: list[str], service: ServiceView, instance: InstanceView | No
     """Return whether a service, or its instance, contains each of the words."""
     fields = [service.name, service.kind, *service.tags, *group_names([service])]
     if instance is not None:
-        fields += [instance.name, instance.id, instance.state, instance.check or "", instance.address]
+        fields += [
+            instance.name,
+            instance.id,
+            instance.state,
+            instance.check or "",
+            instance.address,
+            instance.published,
+        ]
         fields.append(str(instance.pid))
     text = "\n".join(fields).lower()
     return all(word in text for word in words)

@@ -153,7 +153,9 @@ def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[Mani
     # The name of a service has neither; that of a tag may have both.
     is_path = words[:1] and not words[0].startswith("@") and ("/" in words[0] or "." in words[0])
     if words and words[0] in PROCFILES and os.path.isfile(words[0]):
-        raise UsageError(f"{words[0]}: a manifest is TOML, not a Procfile — `minikube init` writes a first one")
+        raise UsageError(
+            f"{words[0]}: a manifest is TOML, not a Procfile — `minikube import {words[0]}` writes one from it"
+        )
     if words and not manifest and not is_path and os.path.isdir(words[0]):
         from minikube.manifest import load_manifest
 

@@ -1,4 +1,4 @@
-"""`config`: the manifest with variables filled in, short forms written out and secrets masked."""
+"""`config`: the manifest with variables filled in, short forms written out and secrets masked; where its values come from."""
 
 import click
 
@@ -8,17 +8,32 @@ from minikube.cli.options import json_option, manifest_argument
 
 @click.command()
 @click.option("--all", "with_defaults", is_flag=True, help="Print keys that have their default value, too.")
+@click.option("--origins", is_flag=True, help="Print for each value the file, line and variables that it comes from.")
 @manifest_argument
 @json_option
-def config_command(manifest: tuple[str, ...], with_defaults: bool, as_json: bool) -> None:
+def config_command(manifest: tuple[str, ...], with_defaults: bool, origins: bool, as_json: bool) -> None:
     """Print the manifest with variables filled in, short forms written out and secrets masked."""
-    from minikube.manifest import load_manifest
     from minikube.manifest.dump import dump_manifest
+    from minikube.manifest.load import read_manifest
 
-    loaded = load_manifest(manifest_files(manifest))
+    loaded, reading = read_manifest(manifest_files(manifest))
     for warning in loaded.warnings:
         print_message(f"warning: {warning}")
     tree = dump_manifest(loaded, defaults=with_defaults)
+    if origins:
+        from minikube.manifest.layers.origins import find_origins
+
+        found = find_origins(reading, tree)
+        if as_json:
+            print_json(found)
+            return
+        import shutil
+
+        from minikube.cli.render.origins import origin_lines
+
+        for line in origin_lines(found, max(shutil.get_terminal_size().columns, 80)):
+            click.echo(line)
+        return
     if as_json:
         print_json(tree)
         return

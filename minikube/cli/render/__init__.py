@@ -5,6 +5,7 @@
     details         the texts of `describe` and `status`
     graph_drawing   dependencies as a tree and as a Mermaid flowchart
     log_printer     log lines and events, with a prefix for each instance
+    origins         the origins of the values of a manifest
     colors          colours of states and instances
     schemas         the output types of `--json`, by command
 

@@ -79,6 +79,7 @@ def _instance_facts(instance: InstanceView, usage: Usage | None, now: float) -> 
         "why": why_not_ready(instance, now),
         "pid": str(instance.pid or ""),
         "address": instance.address,
+        "published": instance.published,
         "ports": ", ".join(f"{name} {port}" for name, port in instance.ports.items()),
         "check": f"{check} ({instance.health})" if check and instance.health else check,
         "last check": f"{age(instance.checked, now)} ago: {shorten(output, LONGEST_OUTPUT)}"

@@ -81,7 +81,7 @@ def _cells(row: InstanceRow, now: float, *, is_external: bool) -> tuple[str, ...
         age(row.started, now) if row.state.has_process and not is_external else "-",
         "-" if row.cpu is None else f"{row.cpu:.1f}%",
         "-" if row.memory is None else format_size(row.memory),
-        row.address or "-",
+        row.local_address or "-",
         row.why,
     )
 

@@ -1,12 +1,13 @@
 """The service that is being written, and what the readers of its keys share: texts with their variables, notes, paths."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from minikube.importers.compose.project import ComposeProject
+from minikube.importers.compose import values
+from minikube.importers.compose.files import ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.result import KeyPath, Span
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
@@ -132,6 +133,26 @@ class ServiceDraft:
             return int(text)
         self.refuse(node.span, key, f"expected a number from {least} to {most}")
         return None
+
+    def duration(self, entry: Entry, key: str, *path: str) -> str | None:
+        """Return a duration in the manifest's form; None after a note."""
+        return self._converted(values.duration, "a duration such as 30s or 1m30s", entry, key, *path)
+
+    def size(self, entry: Entry, key: str, *path: str) -> str | None:
+        """Return a size in the manifest's form; None after a note."""
+        return self._converted(values.size, "a size such as 512m", entry, key, *path)
+
+    def _converted(
+        self, convert: Callable[[str], str], expected: str, entry: Entry, key: str, *path: str
+    ) -> str | None:
+        text = self.text(entry.value, key, *path)
+        if text is None:
+            return None
+        try:
+            return convert(text)
+        except ValueError:
+            self.refuse(entry.span, key, f"expected {expected}")
+            return None
 
     def entries(self, entry: Entry, key: str) -> Mapping[str, Entry]:
         """Return the entries of a table, without extensions; empty after a note where it is none, and for nothing."""

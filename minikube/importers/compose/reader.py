@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from minikube.importers.compose import engine, lifecycle, network, ports, resources, run, volumes
+from minikube.importers.compose import dependencies, engine, health, lifecycle, network, ports, resources, run, volumes
 from minikube.importers.compose.draft import ProjectNames, ServiceDraft
-from minikube.importers.compose.project import ComposeModel, ComposeProject
+from minikube.importers.compose.files import ComposeModel, ComposeProject
 from minikube.importers.detect import Found
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, source_error
@@ -32,9 +32,9 @@ READERS: Mapping[str, KeyReader] = {
     "user": run.read_user,
     "init": run.read_init,
     "pull_policy": run.read_pull_policy,
-    "depends_on": lifecycle.read_depends_on,
-    "links": lifecycle.read_links,
-    "healthcheck": lifecycle.read_healthcheck,
+    "depends_on": dependencies.read_depends_on,
+    "links": dependencies.read_links,
+    "healthcheck": health.read_healthcheck,
     "restart": lifecycle.read_restart,
     "stop_signal": lifecycle.read_stop_signal,
     "stop_grace_period": lifecycle.read_stop_grace_period,
@@ -71,7 +71,7 @@ READERS: Mapping[str, KeyReader] = {
 def read(found: Found, destination: Destination) -> Imported:
     """Read a Compose file with all that belongs to it. Raises UsageError where there is nothing to import."""
     notes = Notes()
-    project = ComposeProject(found.path, destination, notes)
+    project = ComposeProject(found, destination, notes)
     model = project.load()
     names = _names(model)
     services: dict[str, dict[str, Any]] = {}
@@ -93,6 +93,11 @@ def read(found: Found, destination: Destination) -> Imported:
         text = "variables are read from .env beside the manifest — copy it there"
         notes.inexact(Span(main.name, 0, 0), ".env", (), text)
     name = _project_name(model, notes)
+    if re.fullmatch(NAME_PATTERN, project.dotenv.get("COMPOSE_PROJECT_NAME", "")):
+        name = project.dotenv["COMPOSE_PROJECT_NAME"]
+    if project.dotenv.get("COMPOSE_PROFILES"):
+        text = "COMPOSE_PROFILES does not choose profiles — `up --profile NAME` or MINIKUBE_PROFILES does"
+        notes.inexact(Span(main.name, 0, 0), ".env", (), text)
     if not name and destination.moves:
         name = default_name(destination.source_dir)
     return Imported("Compose", tuple(project.sources.values()), services, name, notes=notes.in_order())
@@ -121,9 +126,7 @@ def read_service(draft: ServiceDraft) -> None:
 
 def _names(model: ComposeModel) -> ProjectNames:
     services = {name: entry.value for name, entry in model.services.items() if isinstance(entry.value, Table)}
-    checked = frozenset(
-        name for name, table in services.items() if lifecycle.is_checked(table.entries.get("healthcheck"))
-    )
+    checked = frozenset(name for name, table in services.items() if health.is_checked(table.entries.get("healthcheck")))
     memberships = {
         frozenset(networks.entries) if isinstance(networks := table.get("networks"), Table) else frozenset({"default"})
         for table in services.values()
@@ -131,7 +134,7 @@ def _names(model: ComposeModel) -> ProjectNames:
     }
     one_network = len(memberships) < 2 and all(len(found) < 2 for found in memberships)
     labels = _labels(list(services))
-    return ProjectNames(labels, checked, lifecycle.link_aliases(services), model.sections, one_network)
+    return ProjectNames(labels, checked, dependencies.link_aliases(services), model.sections, one_network)
 
 
 def _labels(names: list[str]) -> dict[str, str]:

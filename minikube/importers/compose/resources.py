@@ -2,7 +2,7 @@
 
 from minikube.durations import parse_size
 from minikube.importers.compose.draft import ServiceDraft
-from minikube.importers.compose.lifecycle import read_restart_policy, size
+from minikube.importers.compose.lifecycle import read_restart_policy
 from minikube.importers.yaml_nodes import Entry, Items, Scalar, Table
 from minikube.manifest.keys.limits import COUNT_LIMITS, LEAST_LIMITS, SIZE_LIMITS
 from minikube.manifest.validate import MAX_REPLICAS
@@ -89,7 +89,7 @@ def read_pids(draft: ServiceDraft, entry: Entry) -> None:
 
 def _read_limit(draft: ServiceDraft, entry: Entry, source: str, key: str) -> None:
     if key == "memory":
-        value: object = size(draft, entry, source, "limits", key)
+        value: object = draft.size(entry, source, "limits", key)
         text = value if isinstance(value, str) else ""
     else:
         text = draft.text(entry.value, source, "limits", key) or ""

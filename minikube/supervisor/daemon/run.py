@@ -49,6 +49,7 @@ from minikube.supervisor.readiness.reservations import Reservations, make_reserv
 from minikube.supervisor.reconcile.actions import ServiceActions
 from minikube.supervisor.reconcile.apply.manifest_reconciler import ManifestReconciler
 from minikube.supervisor.reconcile.commands import CommandHandler
+from minikube.supervisor.reconcile.host_services import find_host_services
 from minikube.supervisor.reconcile.reconciler import Reconciler
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
 from minikube.supervisor.reconcile.replicas import ReplicaSet
@@ -230,7 +231,8 @@ async def _serve(
         )
         # `services` is cancelled once all services have stopped; the control API in `nursery` serves their last states.
         async with trio.open_nursery() as services:
-            runtimes = Runtimes(context, plan.manifest, services)
+            host_services = find_host_services(specs, replicas, store)
+            runtimes = Runtimes(context, plan.manifest, host_services, services)
             reconciler = Reconciler(context, plan.manifest, replicas, registry_sync, runtimes, services)
             rollouts = Rollouts(store, replicas, context.stop_requested, services)
             actions = ServiceActions(reconciler, rollouts)

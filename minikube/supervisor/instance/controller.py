@@ -21,7 +21,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, template_text
 from minikube.model import Instance, ProcessState
 from minikube.project import service_diff
-from minikube.project.instance_ports import UsedPorts, fixed_ports
+from minikube.project.instance_ports import InstancePorts, UsedPorts, fixed_ports
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state, lifecycle, start_errors
 from minikube.supervisor.instance.collaborators import Collaborators
@@ -61,7 +61,8 @@ class InstanceController:
         self.name = spec.name if spec.replicas == 1 and index == 1 else f"{spec.name}-{index}"
         self.host = spec.host
         self.ports = fixed_ports(spec)
-        """The ports on which the instance listens, without those that have not been chosen yet."""
+        """The ports of this machine that the instance has, without those that have not been chosen yet."""
+        self._reached_ports: InstancePorts | None = None
         self.desired = desired
         self.state = InstanceState()
         self.state_since = steady_time()
@@ -147,7 +148,7 @@ class InstanceController:
         if self._log is not None:
             self._log.spec = spec.logs
         if self.process is None:
-            self.host, self.ports = spec.host, fixed_ports(spec)
+            self.host, self.ports, self._reached_ports = spec.host, fixed_ports(spec), None
         elif self.readiness is not None:
             self.readiness.adjust(spec)
         self.wake()  # it may be waiting for a dependency that it does not have any more
@@ -184,7 +185,9 @@ class InstanceController:
 
     @property
     def _description(self) -> InstanceDescription:
-        return InstanceDescription(self.id, self.name, self.spec, self.host, self.ports, self.index)
+        return InstanceDescription(
+            self.id, self.name, self.spec, self.host, self.ports, self.index, self._reached_ports
+        )
 
     @property
     def registry_entry(self) -> Instance | None:
@@ -334,7 +337,7 @@ class InstanceController:
     def _on_started(self, process: Running) -> None:
         """Record the address of the started process, begin to observe its readiness, and register it."""
         assert self._log is not None
-        self.host, self.ports = process.host, process.ports
+        self.host, self.ports, self._reached_ports = process.host, process.ports, process.reached_ports
         self.readiness = Readiness(
             self._description, self._registry_sync, self._collaborators.prober, self._readiness_callbacks()
         )

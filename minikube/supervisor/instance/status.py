@@ -51,6 +51,7 @@ def instance_view(
         check_since=check.since,
         checked=check.checked,
         address=check.address or (str(Address(instance.host, instance.port)) if instance.port else ""),
+        published=instance.published,
         ports=dict(instance.ports.named),
         health=instance.check_text,
         pid=process.pid if process else 0,

@@ -24,11 +24,18 @@ class InstanceDescription(Struct, frozen=True):
     ports: InstancePorts = InstancePorts()
     replica: int = 1
     """The number of the replica, from 1."""
+    reached_ports: InstancePorts | None = None
+    """The ports at `host`, where that is an address of the instance alone, and `ports` are published; None: `ports`."""
 
     @property
     def port(self) -> int:
         """The port that is registered and checked; 0 for an instance without one."""
-        return self.ports.main
+        return (self.reached_ports or self.ports).main
+
+    @property
+    def published(self) -> str:
+        """The address of this machine at which the port is published; empty where the instance itself is reached on it."""
+        return str(HostPort(self.spec.host, self.ports.main)) if self.reached_ports and self.ports.main else ""
 
     @property
     def is_registered(self) -> bool:
@@ -58,7 +65,7 @@ class InstanceDescription(Struct, frozen=True):
             return f"tcp://{address}"
         if health.kind == "http":
             variables = {"SERVICE_NAME": self.spec.name, "INSTANCE_ID": self.id, "REPLICA": str(self.replica)}
-            variables |= {"HOST": self.host, "PORT": "", **self.ports.variables}
+            variables |= {"HOST": self.host, "PORT": "", **(self.reached_ports or self.ports).variables}
             path = fill_instance_variables(health.http, variables)
             return path if "://" in path else f"http://{address}{path}"
         return ""

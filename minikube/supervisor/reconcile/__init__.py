@@ -3,6 +3,7 @@
     reconciler          the services of the manifest: creates, adjusts, resizes, stops and removes their instances
     replicas            the controllers of all instances, by service, name and id; their status for dependents
     runtimes            the process and the container runtime, and which one a service has
+    host_services       the services that listen on this machine's network, and where: containers reach them by name (pure)
     process_record      writes the pids of running processes to a file, for the next `up` to find after a crash
     registry_events     writes the registry's entries into the state store
     dependency_order    calls a function for services in the order of their dependencies

@@ -11,6 +11,7 @@ from minikube.project import orphans
 from minikube.project.environment import project_environment
 from minikube.project.registry_tokens import instance_token
 from minikube.supervisor.context import RunContext
+from minikube.supervisor.runtime.container.host_relays import HostServices
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.interface import Runtime
 from minikube.supervisor.runtime.port_allocator import PortAllocator
@@ -20,10 +21,12 @@ from minikube.supervisor.runtime.process.runtime import ProcessRuntime
 class Runtimes:
     """Makes the process and the container runtime of a project, and selects one for each service.
 
-    Belongs to the trio thread. Tasks of the container runtime run in `nursery`.
+    Belongs to the trio thread. Tasks of the container runtime run in `nursery`; containers reach `host_services` by name.
     """
 
-    def __init__(self, context: RunContext, manifest: Manifest, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, context: RunContext, manifest: Manifest, host_services: HostServices, nursery: trio.Nursery
+    ) -> None:
         self._context = context
         # Not the edited manifest: the registry's and the containers' settings cannot change while the project runs.
         self._manifest = manifest
@@ -39,6 +42,7 @@ class Runtimes:
             lambda text, level: context.store.event("containers.engine", text, level),
             ports,
             self._token,
+            host_services,
             context.options.unbuilt,
         )
         self._containers.open(nursery)

@@ -55,7 +55,9 @@ class Running(Protocol):
     host: str
     """The host address at which other instances reach the instance."""
     ports: InstancePorts
-    """The ports at which other instances reach the instance."""
+    """The ports of this machine that the instance has: it listens on them, or its container's are published on them."""
+    reached_ports: InstancePorts | None
+    """The ports at `host`, where that is an address of the instance alone; None: `ports`."""
     env: Mapping[str, str]
     """The environment that it was started with."""
     stdout: int

@@ -83,9 +83,9 @@ def test_a_taken_port_names_its_owner(project: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("keys", "pid", "own"),
     [
-        ("container_port = 80", os.getppid(), True),  # the engine listens
-        ("", os.getpid(), True),
-        ("", 2**22 + 1, False),  # its container runs, but another process listens
+        ("", os.getppid(), True),  # the engine listens
+        ('network = "host"', os.getpid(), True),
+        ('network = "host"', 2**22 + 1, False),  # its container runs, but another process listens
         ("container_port = 80", 0, False),  # it does not run
     ],
     ids=("the engine", "the container", "another process", "not running"),
@@ -162,16 +162,14 @@ def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture
         assert findings(capsys, 0)["redis"]["status"] == "ok"
 
 
-def test_a_container_with_an_address_of_its_own_needs_no_port_of_this_machine(
+def test_a_port_at_which_a_container_is_to_be_published_has_to_be_free(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        (project / "supervisor.toml").write_text(
-            f'{SERVICES}[services.x]\nimage = "x"\nport = {port}\nnetwork = "project"\n'
-        )
+        (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\nimage = "x"\nport = {port}\n')
         run(["doctor", "--json"])
-    assert f":{port}" not in capsys.readouterr().out
+    assert f"services.x.port: 127.0.0.1:{port} is taken" in capsys.readouterr().out
 
 
 def test_processes_of_an_earlier_run_are_found(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

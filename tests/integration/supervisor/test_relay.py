@@ -1,5 +1,6 @@
 """A relay accepts clients of its network only, and closes with its target. Real sockets."""
 
+import json
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -13,10 +14,13 @@ import pytest
 import trio
 
 from minikube.addresses import split_host_port
+from minikube.control.state_store import StateStore
 from minikube.defaults import RELAY_SOURCE
+from minikube.engine.networks import ContainerNetwork
 from minikube.supervisor.runtime.container import relay as relays
-from minikube.supervisor.runtime.container.network import ContainerNetwork, ProjectNetwork
-from minikube.supervisor.runtime.container.relay import Relay
+from minikube.supervisor.runtime.container.host_relays import HostServices
+from minikube.supervisor.runtime.container.network import ProjectNetwork
+from minikube.supervisor.runtime.container.relay import Relay, Target
 
 GATEWAY = "127.0.0.9"
 """An address of the loopback in place of a bridge: every address of 127/8 can be bound and connected from."""
@@ -24,7 +28,7 @@ GATEWAY = "127.0.0.9"
 
 @asynccontextmanager
 async def relay_to(target: str, subnet: str = "127.0.0.0/8", source: str | None = RELAY_SOURCE) -> AsyncIterator[int]:
-    relay = Relay(GATEWAY, IPv4Network(subnet), lambda: target, source)
+    relay = Relay(GATEWAY, IPv4Network(subnet), Target(lambda: target, source))
     listener, port = await relay.open()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(relay.serve, listener)
@@ -82,7 +86,7 @@ async def test_a_client_whose_target_is_down_sees_its_connection_close() -> None
 
 
 async def test_a_client_that_closes_before_it_is_accepted_does_no_harm() -> None:
-    relay = Relay(GATEWAY, IPv4Network("127.0.0.0/8"), lambda: "127.0.0.1:1")
+    relay = Relay(GATEWAY, IPv4Network("127.0.0.0/8"), Target(lambda: "127.0.0.1:1"))
     listener, port = await relay.open()
     closed = await connect(port)
     closed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, not an end
@@ -148,23 +152,37 @@ async def test_a_server_that_cannot_tell_the_relay_from_its_user_is_not_connecte
         nursery.cancel_scope.cancel()
 
 
-async def test_containers_reach_the_registry_through_a_relay_that_it_can_tell() -> None:
-    sources = []
+@pytest.mark.parametrize("tls", [False, True])
+async def test_containers_reach_the_registry_through_a_relay_that_it_can_tell(tls: bool) -> None:
+    """The relay has a source of its own, and begins with the gateway, in place of loopback addresses; not where TLS begins."""
+    sources, received = [], b""
 
     async def note(stream: trio.SocketStream) -> None:
+        nonlocal received
         sources.append(stream.socket.getpeername()[0])
+        async for data in stream:
+            received += data
         await stream.send_eof()
 
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, note, 0, host="127.0.0.1"))
-        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        port = int(listener.socket.getsockname()[1])
         client = cast(Any, SimpleNamespace(engine=SimpleNamespace(mark="m")))
         network = ContainerNetwork("shop-net", GATEWAY, "127.0.0.0/8")
-        env = {"MINIKUBE_REGISTRY": "[::1]:5555", "REDIS_URL": "unix:///redis.sock"}
-        env = await ProjectNetwork(client, "shop", nursery).replace_loopback(network, env, lambda: address)
-        host, port = split_host_port(env["MINIKUBE_REGISTRY"])
-        assert host == GATEWAY
+        env = {"MINIKUBE_REGISTRY": f"[::1]:{port}", "REDIS_URL": "unix:///redis.sock"}
+        services = HostServices(frozenset, frozenset, StateStore("shop"))
+        project = ProjectNetwork(client, "shop", nursery, services, lambda text, level: None, greet=not tls)
+        env = await project.replace_loopback(network, env, lambda: f"127.0.0.1:{port}")
+        assert split_host_port(env["MINIKUBE_REGISTRY"]) == (GATEWAY, port), (
+            "the registry's own port, which is free there"
+        )
         async with await connect(port, "127.0.0.5") as container:
+            await container.send_all(b"mine\n")
+            await container.send_eof()
             assert await container.receive_some() == b""
         nursery.cancel_scope.cancel()
     assert sources == [RELAY_SOURCE]
+    greeting, _, rest = received.rpartition(b"mine\n")
+    assert rest == b""
+    via = {"jsonrpc": "2.0", "method": "Discovery.Via", "params": {"Host": GATEWAY}}
+    assert [json.loads(line) for line in greeting.splitlines()] == ([] if tls else [via])

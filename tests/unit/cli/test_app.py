@@ -247,9 +247,12 @@ def test_a_malformed_redis_url_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("s.yaml", "s.yaml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
-        ("sub/compose.yml", "sub/compose.yml: a manifest is TOML, not YAML — `minikube init` writes a first one"),
-        ("Procfile", "Procfile: a manifest is TOML, not a Procfile — `minikube init` writes a first one"),
+        ("s.yaml", "s.yaml: a manifest is TOML, not YAML — `minikube import s.yaml` writes one from it"),
+        (
+            "sub/compose.yml",
+            "sub/compose.yml: a manifest is TOML, not YAML — `minikube import sub/compose.yml` writes one from it",
+        ),
+        ("Procfile", "Procfile: a manifest is TOML, not a Procfile — `minikube import Procfile` writes one from it"),
         ("none.yaml", "none.yaml: no such file"),
     ],
 )

@@ -168,11 +168,18 @@ def test_init_is_passed_only_where_the_manifest_sets_it() -> None:
     assert "--init" not in create()
 
 
-def test_a_published_port_is_on_its_own_network() -> None:
-    words = create(networking=ContainerNetworking("bridge", publish_argument("127.0.0.1", 8080, 80)))
-    assert option(words, "--network") == ["bridge"]
-    assert option(words, "--publish") == ["127.0.0.1:8080:80"]
-    assert publish_argument("::1", 8080, 80) == "[::1]:8080:80"
+def test_a_container_on_the_projects_network_has_names_published_ports_and_names_of_other_services() -> None:
+    published = (publish_argument("127.0.0.1", 8080, 80), publish_argument("127.0.0.1", 5300, 53, "udp"))
+    words = create(networking=ContainerNetworking("shop-net", published, ("web", "web-1"), {"api": "172.18.0.1"}))
+    assert option(words, "--network") == ["shop-net"]
+    assert option(words, "--publish") == ["127.0.0.1:8080:80/tcp", "127.0.0.1:5300:53/udp"]
+    assert option(words, "--network-alias") == ["web", "web-1"]
+    assert option(words, "--add-host") == ["api:172.18.0.1"]
+
+
+def test_an_engine_gets_an_address_to_publish_on() -> None:
+    assert publish_argument("::1", 8080, 80) == "[::1]:8080:80/tcp"
+    assert publish_argument("localhost", 8080, 80) == "127.0.0.1:8080:80/tcp"
 
 
 def test_create_pulls_no_image_and_turns_the_images_own_check_off() -> None:

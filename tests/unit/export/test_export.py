@@ -133,11 +133,12 @@ def test_compose_publishes_fixed_ports_only() -> None:
     assert (services["product"]["expose"], "ports" in services["product"]) == (["7070"], False)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_compose_does_not_publish_a_port_of_replicas_or_of_a_container_with_its_own_address(replicas: int) -> None:
-    tree, plan = compose(manifest(service(port=8080, network="project", replicas=replicas)))
-    assert (tree["services"]["x"]["expose"], "ports" in tree["services"]["x"]) == (["8080"], False)
-    assert "services.x.port: is not published, as here — other services reach it at x:8080" in notes_text(plan)
+@pytest.mark.parametrize("network", ["project", "host"])
+def test_compose_publishes_the_ports_of_a_container_as_the_project_does(network: str) -> None:
+    fixed = compose(manifest(service(port=8080, network=network)))[0]["services"]["x"]
+    assert fixed["ports"] == ["127.0.0.1:8080:8080"]
+    ranged = compose(manifest(service(port="8080-8081", replicas=2, container_port=80, host="::1")))[0]["services"]["x"]
+    assert ranged["ports"] == ["[::1]:8080-8081:80"]
 
 
 def test_compose_does_not_wait_for_a_health_check_that_it_cannot_run() -> None:

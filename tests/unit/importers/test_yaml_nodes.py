@@ -81,6 +81,12 @@ def test_json_is_read_also_with_tabs() -> None:
     }
 
 
+LAUGHS = "a: &a0 {x: y}\n" + "".join(
+    f"? a{number}\n: &a{number} {{x: *a{number - 1}, y: *a{number - 1}, z: *a{number - 1}}}\n"
+    for number in range(1, 40)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -93,6 +99,7 @@ def test_json_is_read_also_with_tabs() -> None:
         ("a:\n  <<: 3\n", "a.yaml:2:7: expected a table"),
         ("a: 1\n---\nb: 2\n", "a.yaml:2:1: not YAML: "),
         ("a: \x00\n", "a.yaml:1: not YAML: a control character"),
+        (LAUGHS, "a.yaml:21:3: more than 200000 values, with those of aliases"),
         ("[" * 5000, "a.yaml: nested too deeply"),
         ("[" * 70 + "]" * 70, "a.yaml:1:66: nested too deeply"),
     ],

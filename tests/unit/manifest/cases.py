@@ -164,7 +164,8 @@ CONTAINERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"image": "i", "command": ["run"], "runtime": "container"}, {"runtime": "container", "command": ("run",)}),
     ({"image": "i", "command": ["run"], "runtime": "process"}, {"runtime": "process", "command": ("run",)}),
     ({"image": "i", "cwd": "/srv"}, {"runtime": "container", "workdir": "/srv"}),
-    ({"image": "i", "network": "project", "port": 80, "replicas": 3}, {"network": "project", "port": 80}),
+    ({"image": "i", "network": "host", "port": "auto", "replicas": 3}, {"network": "host", "auto_port": True}),
+    ({"image": "i", "network": "project", "port": 80, "container_port": 8}, {"network": "project", "port": 80}),
     ({"image": "i", "port": "auto", "container_port": 80}, {"container_port": 80, "auto_port": True}),
     ({"image": "i", "init": True, "pull": "always"}, {"init": True, "pull": "always"}),
     (

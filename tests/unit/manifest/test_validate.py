@@ -177,7 +177,7 @@ def test_a_combination_that_does_is_taken(raw: dict[str, Any]) -> None:
         (services(x={"port": 5555, "host": "127.0.0.2"}), set()),
         ({"control": {"listen": "localhost:5555"}}, {"registry"}),
         ({"registry": {"listen": "127.0.0.1:5556"}}, {"control"}),
-        ({"services": {"x": {"image": "i", "network": "project", "port": 5555}}}, set()),
+        ({"services": {"x": {"image": "i", "container_port": 80, "port": 5555}}}, {"registry"}),
     ],
 )
 def test_a_default_port_moves_away_from_a_port_that_the_manifest_sets(raw: dict[str, Any], moved: set[str]) -> None:
@@ -218,11 +218,16 @@ def test_a_volume_is_a_path_or_has_a_plain_name() -> None:
         parse_volume("no name:/data")
 
 
-def test_a_container_that_cannot_reach_what_it_needs_is_a_warning() -> None:
-    raw = {"x": {"command": "x", "port": 1}, "y": {"image": "i", "network": "project", "depends_on": ["x"]}}
-    manifest, problems = build({"services": raw})
-    assert problems == []
-    assert 'x listens on 127.0.0.1, which a container with network = "project" cannot reach' in manifest.warnings[0]
+@pytest.mark.parametrize("network", ["project", "host"])
+def test_a_container_that_needs_a_process_and_registers_itself_is_no_warning(network: str) -> None:
+    y = {"image": "i", "network": network, "depends_on": ["x"], "register": "self", "port": 2}
+    manifest, problems = build({"services": {"x": {"command": "x", "port": 1}, "y": y}})
+    assert (manifest.warnings, problems) == ((), [])
+
+
+def test_replicas_of_a_container_are_published_on_ports_of_their_own() -> None:
+    _, problems = build({"services": {"x": {"image": "i", "port": 80, "container_port": 80, "replicas": 2}}})
+    assert [str(problem) for problem in problems if "services.x.port" in str(problem)]
 
 
 def test_a_container_without_the_certificate_that_the_registry_wants_is_a_warning() -> None:
@@ -236,17 +241,6 @@ def test_a_container_without_the_certificate_that_the_registry_wants_is_a_warnin
     assert "set env.MINIKUBE_REGISTRY_CERT and env.MINIKUBE_REGISTRY_KEY" in warning
     for fine in ({**y, "env": own}, {**y, "register": "supervisor"}, {"command": "run", "register": "self"}):
         assert build({"registry": {"tls": tls}, "services": {"y": fine}})[0].warnings == ()
-
-
-def test_a_container_that_cannot_reach_the_registry_to_register_itself_is_a_warning() -> None:
-    keys = {"image": "i", "port": 1, "container_port": 80}
-    manifest, problems = build({"services": {"y": {**keys, "register": "self"}}})
-    assert problems == []
-    (warning,) = manifest.warnings
-    assert "services.y.register: a container with a container_port cannot reach the registry on 127.0.0.1" in warning
-    assert 'set register = "supervisor", or network = "host" or "project" in place of container_port' in warning
-    for fine in ({**keys, "register": "supervisor"}, {"image": "i", "port": 1, "register": "self"}):
-        assert build({"services": {"y": fine}})[0].warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -320,7 +314,7 @@ def test_a_number_of_replicas_that_cannot_be_is_refused(
     [
         (_service(), MAX_REPLICAS, ()),
         (_service(port=80), 1, ("web-1",)),
-        (_service(port=80, runtime="container", image="x", network="project"), 2, ()),
+        (_service(auto_port=True, runtime="container", image="x", container_port=80), 2, ()),
         (_service(auto_port=True, port_range=(80, 81)), 2, ()),
     ],
 )

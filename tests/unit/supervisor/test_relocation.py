@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from minikube.control.state_store import StateStore
 from minikube.engine.leftovers import read_engine_record
 from minikube.linux.cgroup import ProjectGroups
 from minikube.manifest import load_manifest
 from minikube.project_dir import CGROUPS_FILE
 from minikube.supervisor.relocation import Relocation
+from minikube.supervisor.runtime.container.host_relays import HostServices
 from minikube.supervisor.runtime.container.runtime import ContainerRuntime
 from minikube.supervisor.runtime.port_allocator import PortAllocator
 from minikube.supervisor.runtime.process.process_table import ProcessTable
@@ -68,6 +70,7 @@ def test_records_are_written_where_the_project_is_now(tmp_path: Path, monkeypatc
         lambda text, level: None,
         PortAllocator(),
         lambda spec, id: "",
+        HostServices(frozenset, frozenset, StateStore("shop")),
     )
     before.rename(after)
     table.relocate(Relocation(before, after))

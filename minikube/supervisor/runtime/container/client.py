@@ -14,6 +14,7 @@ from typing import NoReturn
 import trio
 
 from minikube.engine.command import Engine, client_environment, error_line, is_unreachable
+from minikube.engine.networks import lacks_network
 from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.supervisor.runtime.exit_status import Exit
@@ -227,7 +228,8 @@ class EngineClient:
             return ResourceExhausted(f"{what}: {kind} did not answer{within} — trying again")
         if is_unreachable(reply.error):
             return ResourceExhausted(f"{what}: {kind}'s engine does not answer ({error_line(reply.error)}) — start it")
-        return StartError(f"{what}: {error_line(reply.error or reply.text)}")
+        kind_of_error = ResourceExhausted if lacks_network(reply.error) else StartError
+        return kind_of_error(f"{what}: {error_line(reply.error or reply.text)}")
 
     async def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Process:
         """Start the engine's command with these arguments and return its process. The caller has to call `end`.

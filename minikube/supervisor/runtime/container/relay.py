@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, ip_address
 from typing import NoReturn
 
 import trio
+from msgspec import Struct
 
 from minikube.manifest import HostPort, parse_host_port
 
@@ -22,26 +23,38 @@ CONNECT_TIMEOUT_S = 5.0
 READ_BYTES = 65_536
 
 
+class Target(Struct, frozen=True):
+    """The server that a relay connects to, and how."""
+
+    address: Callable[[], str]
+    """Returns the server's address; called for each connection."""
+    source: str | None = None
+    """The address to connect from, None for any: where it cannot be used to reach the server, no connection is made."""
+    greeting: bytes = b""
+    """What is sent to the server first, before the client's bytes."""
+
+
 class Relay:
-    """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted.
+    """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted."""
 
-    `target` returns the address of the server; it is called for each connection. `source` is the address to connect from, None
-    for any: where it cannot be used to reach the server, no connection is made.
-    """
-
-    def __init__(self, gateway: str, subnet: IPv4Network, target: Callable[[], str], source: str | None = None) -> None:
+    def __init__(self, gateway: str, subnet: IPv4Network, target: Target) -> None:
         self._gateway = gateway
         self._subnet = subnet
         self._target = target
-        self._source = source
         self._clients = 0
 
-    async def open(self) -> tuple[trio.SocketListener, int]:
-        """Listen on a free port of the gateway address; return the listener and the port."""
+    async def open(self, port: int = 0) -> tuple[trio.SocketListener, int]:
+        """Listen on `port` of the gateway address, 0: a free one; return the listener and the port. Raises OSError."""
         sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
-        await sock.bind((self._gateway, 0))
-        sock.listen()
+        try:
+            sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+            # As servers do: connections of an earlier relay may still be in TIME_WAIT.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await sock.bind((self._gateway, port))
+            sock.listen()
+        except BaseException:
+            sock.close()
+            raise
         return trio.SocketListener(sock), int(sock.getsockname()[1])
 
     async def serve(self, listener: trio.SocketListener) -> NoReturn:
@@ -63,20 +76,27 @@ class Relay:
                 self._clients -= 1
 
     async def _forward(self, client: trio.SocketStream) -> None:
-        address: HostPort = parse_host_port(self._target())
+        address: HostPort = parse_host_port(self._target.address())
         try:
             with trio.fail_after(CONNECT_TIMEOUT_S):
-                target = await trio.open_tcp_stream(address.host, address.port, local_address=self._source)
+                target = await trio.open_tcp_stream(address.host, address.port, local_address=self._target.source)
         except (OSError, trio.TooSlowError):
             return  # the server is down, or not reached from `source`: the client sees its connection close
         async with target, trio.open_nursery() as nursery:
-            nursery.start_soon(_copy, client, target, nursery.cancel_scope)
+            nursery.start_soon(_copy, client, target, nursery.cancel_scope, self._target.greeting)
             nursery.start_soon(_copy, target, client, nursery.cancel_scope)
 
 
-async def _copy(source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope) -> None:
-    """Copy bytes until `source` is closed, then close `sink` for writing; cancel `scope` when a connection breaks."""
+async def _copy(
+    source: trio.SocketStream, sink: trio.SocketStream, scope: trio.CancelScope, greeting: bytes = b""
+) -> None:
+    """Send `greeting`, then copy bytes until `source` is closed, then close `sink` for writing.
+
+    Cancel `scope` when a connection breaks.
+    """
     try:
+        if greeting:
+            await sink.send_all(greeting)
         while data := await source.receive_some(READ_BYTES):
             await sink.send_all(data)
         await sink.send_eof()

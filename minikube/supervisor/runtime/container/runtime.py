@@ -25,6 +25,7 @@ from minikube.engine.arguments import (
 from minikube.engine.command import LABEL, container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
 from minikube.engine.mounts import create_sources
+from minikube.engine.networks import ContainerNetwork
 from minikube.errors import ResourceExhausted, StartError
 from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import Manifest, ServiceSpec
@@ -32,6 +33,7 @@ from minikube.project.environment import instance_environment
 from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.runtime.container.client import EngineClient, ReportEvent
 from minikube.supervisor.runtime.container.container import REMOVE_TIMEOUT_S, Container, remove
+from minikube.supervisor.runtime.container.host_relays import HostServices
 from minikube.supervisor.runtime.container.images import Images
 from minikube.supervisor.runtime.container.network import ProjectNetwork
 from minikube.supervisor.runtime.interface import Launch, ShowProgress, fill_command
@@ -55,8 +57,8 @@ class ContainerRuntime:
     """Runs instances as containers. Implements `Runtime`. Looks for the engine when the first container is needed.
 
     `backing_addresses` returns the addresses of the registry and Redis. `report_event` is called with events about the
-    engine. `token` returns an instance's registry token. `unbuilt` are services whose build has just failed: see
-    `Images`.
+    engine. `token` returns an instance's registry token. `host_services` are reached from containers by name. `unbuilt` are
+    services whose build has just failed: see `Images`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ContainerRuntime:
         report_event: ReportEvent,
         port_allocator: PortAllocator,
         token: Callable[[ServiceSpec, str], str],
+        host_services: HostServices,
         unbuilt: tuple[str, ...] = (),
     ) -> None:
         self._process_table = process_table
@@ -77,6 +80,7 @@ class ContainerRuntime:
         self._report_event = report_event
         self._port_allocator = port_allocator
         self._token = token
+        self._host_services = host_services
         self._unbuilt = unbuilt
         self._client: EngineClient | None = None
         self._images: Images | None = None
@@ -100,26 +104,26 @@ class ContainerRuntime:
         """Create and start a container; see `Runtime.start`."""
         client, spec = self._open_client(), launch.spec
         await self._remove_leftovers(client)
-        # On the project's network every container has all ports to itself, so the port need not be free here.
-        if spec.has_own_address and not spec.auto_port and not spec.ports:
-            return await self._start(client, launch, InstancePorts(spec.port))
         async with self._port_allocator.claim(spec, launch.ports, launch.used_ports) as ports:
             return await self._start(client, launch, ports)
 
     async def _start(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
-        spec = launch.spec
+        try:
+            return await self._start_on_network(client, launch, ports)
+        except StartError:
+            if self._network is not None:  # it may be the reason: `docker network prune`
+                self._network.forget()
+            raise
+
+    async def _start_on_network(self, client: EngineClient, launch: Launch, ports: InstancePorts) -> Container:
+        spec, network = launch.spec, None
         base, mounts = backing_environment(self._manifest, *self._backing_addresses()[:2])
         networking, host = ContainerNetworking(machine=LOOPBACK), spec.host
-        if spec.container_port:
-            published = publish_argument(spec.host, ports.main, spec.container_port)
-            networking = ContainerNetworking("bridge", published=published)
-            host = ALL_ADDRESSES
-        elif spec.has_own_address:
+        if spec.is_on_project_network:
             project_network = self._open_network(client)
             network = await project_network.ensure()
             base = await project_network.replace_loopback(network, base, lambda: self._backing_addresses()[2])
-            networking = ContainerNetworking(network.name, alias=spec.name, machine=network.gateway)
-            host = ALL_ADDRESSES
+            networking, host = self._networking(launch, network, ports), ALL_ADDRESSES
         inner, token = ports.in_container(spec), self._token(spec, launch.id)
         env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
@@ -141,7 +145,8 @@ class ContainerRuntime:
                 mounts=mounts,
             )
             container = await self._create(client, launch, arguments, plain, env, ports)
-        container.network = networking.network if spec.has_own_address else ""
+        if network is not None and network.is_reachable:
+            container.network, container.reached_ports = network.name, inner
         try:
             await container.start()
         except BaseException:
@@ -149,6 +154,19 @@ class ContainerRuntime:
                 await container.undo_start()
             raise
         return container
+
+    def _networking(self, launch: Launch, network: ContainerNetwork, ports: InstancePorts) -> ContainerNetworking:
+        """Return the settings of a container on the project's network: its names there, and the ports to publish."""
+        spec, inner = launch.spec, ports.in_container(launch.spec)
+        published = [publish_argument(spec.host, ports.main, inner.main)] if ports.main else []
+        for name, port in ports.named.items():
+            published.append(publish_argument(spec.host, port, inner.named[name], spec.ports[name].protocol))
+        # Services without a container are reached at the gateway, where relays listen on their ports.
+        others = self._host_services.names() - spec.extra_hosts.keys() if network.is_reachable else ()
+        hosts = dict.fromkeys(sorted(others), network.gateway)
+        names = tuple(dict.fromkeys((spec.name, launch.name)))
+        machine = network.gateway if network.is_reachable else ""
+        return ContainerNetworking(network.name, tuple(published), names, hosts, machine)
 
     async def _command(
         self, spec: ServiceSpec, image: str, env: Mapping[str, str]
@@ -253,7 +271,14 @@ class ContainerRuntime:
     def _open_network(self, client: EngineClient) -> ProjectNetwork:
         if self._network is None:
             assert self._nursery is not None
-            self._network = ProjectNetwork(client, self._manifest.name, self._nursery)
+            self._network = ProjectNetwork(
+                client,
+                self._manifest.name,
+                self._nursery,
+                self._host_services,
+                self._report_event,
+                greet=self._manifest.registry.tls is None,
+            )
         return self._network
 
     def _open_client(self) -> EngineClient:

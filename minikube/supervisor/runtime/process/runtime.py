@@ -95,6 +95,7 @@ class LocalProcess:
         self.pid = process.pid
         self.host = host
         self.ports = ports
+        self.reached_ports: InstancePorts | None = None
         self.env: Mapping[str, str] = command.env
         self.stdout, self.stderr = process.stdout, process.stderr
         self.exited = process.exited

@@ -63,6 +63,7 @@ class FakeProcess:
     def __init__(self, supervisor: "FakeSupervisor", pid: int) -> None:
         self.pid = pid
         self.ports = InstancePorts(supervisor.port)
+        self.reached_ports: InstancePorts | None = None
         self.exited = trio.Event()
         self.exit: Exit | None = None
         self._supervisor = supervisor

@@ -1,63 +1,74 @@
-"""The description of a network is read from every engine; relays listen on the network's gateway."""
+"""The project's network: made, found again, refused; relays listen on its gateway, where this machine has it."""
 
 import json
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 
+from minikube.control.state_store import StateStore
+from minikube.engine.command import LABEL, Engine
+from minikube.engine.networks import ContainerNetwork
+from minikube.errors import StartError
 from minikube.manifest import HostPort, parse_host_port
-from minikube.supervisor.runtime.container.network import ContainerNetwork, ProjectNetwork, read_container_network
+from minikube.supervisor.runtime.container.client import EngineReply
+from minikube.supervisor.runtime.container.host_relays import HostServices
+from minikube.supervisor.runtime.container.network import ProjectNetwork
+from minikube.supervisor.runtime.container.relay import Target
+from minikube.supervisor.runtime.exit_status import Exit
 
-DOCKER = [
-    {
-        "IPAM": {
-            "Config": [
-                {"Subnet": "fd00::/64", "Gateway": "fd00::1"},
-                {"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"},
-            ]
-        }
-    }
-]
-PODMAN = [{"subnets": [{"subnet": "10.89.0.0/24", "gateway": "10.89.0.1"}]}]
+MARK = "m" * 12
+ENV = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "unix:///redis.sock"}
+ROOT = json.dumps({"SecurityOptions": []})
+ROOTLESS = json.dumps({"SecurityOptions": ["name=rootless"]})
 
 
-@pytest.mark.parametrize(
-    ("description", "expected"),
-    [
-        (DOCKER, ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16")),
-        (PODMAN, ContainerNetwork("net", "10.89.0.1", "10.89.0.0/24")),
-        ([{"IPAM": {"Config": [{"Subnet": "172.18.0.0/16"}]}}], None),
-        ([{"IPAM": {"Config": None}}], None),
-        ([], None),
-        ([{}], None),
-    ],
-)
-def test_the_first_gateway_with_an_ipv4_address_is_taken(
-    description: object, expected: ContainerNetwork | None
-) -> None:
-    assert read_container_network("net", json.dumps(description)) == expected
+class Client:
+    """An engine that answers every question as `replies` says, by the first words of the question."""
+
+    def __init__(self, replies: dict[str, str]) -> None:
+        self.engine = Engine("docker", "/bin/docker", MARK)
+        self.replies = replies
+        self.calls: list[str] = []
+
+    async def run(self, *words: str, **_: object) -> EngineReply:
+        await trio.lowlevel.checkpoint()
+        self.calls.append(" ".join(words[:2]))
+        reply = EngineReply()
+        text = self.replies.get(" ".join(words[:2]), "")
+        reply.exit = Exit(0 if text else 1)
+        reply.stdout += text.encode()
+        return reply
+
+    async def run_checked(self, what: str, *words: str) -> str:
+        reply = await self.run(*words)
+        if not reply.ok:
+            raise StartError(f"{what}: no more addresses")
+        return reply.text
 
 
-def test_an_error_message_in_place_of_json_is_no_network() -> None:
-    assert read_container_network("net", "Error: no such network") is None
+def network_of(client: Client, nursery: trio.Nursery, events: list[str] | None = None) -> ProjectNetwork:
+    services = HostServices(frozenset, frozenset, StateStore("shop"))
+    report = (events if events is not None else []).append
+    return ProjectNetwork(cast(Any, client), "shop", nursery, services, lambda text, level: report(text))
+
+
+def description(gateway: str = "127.0.0.9", mark: str = MARK) -> str:
+    labels = {f"{LABEL}.mark": mark}
+    return json.dumps([{"subnets": [{"subnet": "127.0.0.0/8", "gateway": gateway}], "labels": labels}])
 
 
 async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytest.MonkeyPatch) -> None:
     targets: dict[str, str] = {}
 
-    async def relay(self: ProjectNetwork, network: ContainerNetwork, name: str, target: Callable[[], str]) -> int:
-        targets[name] = target()
+    async def relay(self: ProjectNetwork, network: ContainerNetwork, name: str, port: int, target: Target) -> int:
+        targets[name] = target.address()
         return 7
 
     monkeypatch.setattr(ProjectNetwork, "_relay", relay)
-    client: Any = SimpleNamespace(engine=SimpleNamespace(mark="m" * 12))
     env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "redis://me:pw@[::1]:6380/1"}
     async with trio.open_nursery() as nursery:
-        network = ProjectNetwork(client, "shop", nursery)
-        found = await network.replace_loopback(
+        found = await network_of(Client({}), nursery).replace_loopback(
             ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16"), env, lambda: "127.0.0.1:5555"
         )
     assert found["REDIS_URL"] == "redis://me:pw@172.18.0.1:7/1"
@@ -65,16 +76,59 @@ async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytes
 
 
 async def test_a_network_that_was_created_again_has_relays_on_its_new_gateway() -> None:
-    client: Any = SimpleNamespace(engine=SimpleNamespace(mark="m" * 12))
-    env = {"MINIKUBE_REGISTRY": "127.0.0.1:5555", "REDIS_URL": "unix:///redis.sock"}
+    client = Client({"network inspect": description("127.0.0.9"), "info --format": ROOT})
     async with trio.open_nursery() as nursery:
-        network = ProjectNetwork(client, "shop", nursery)
+        network = network_of(client, nursery)
         for gateway in ("127.0.0.9", "127.0.0.10"):
-            existing = ContainerNetwork("net", gateway, "127.0.0.0/8")
-            found = await network.replace_loopback(existing, env, lambda: "127.0.0.1:5555")
-            assert await network.replace_loopback(existing, env, lambda: "127.0.0.1:5555") == found
+            client.replies["network inspect"] = description(gateway)
+            existing = await network.ensure()
+            assert existing.gateway == gateway
+            found = await network.replace_loopback(existing, ENV, lambda: "127.0.0.1:5555")
+            assert await network.replace_loopback(existing, ENV, lambda: "127.0.0.1:5555") == found
             host, _, port = found["MINIKUBE_REGISTRY"].rpartition(":")
             assert host == gateway
             with trio.fail_after(30):
                 await (await trio.open_tcp_stream(host, int(port))).aclose()
+            network.forget()
         nursery.cancel_scope.cancel()
+
+
+async def test_the_engine_is_asked_once_for_all_containers() -> None:
+    client = Client({"network inspect": description(), "info --format": ROOT})
+    async with trio.open_nursery() as nursery:
+        network = network_of(client, nursery)
+        assert await network.ensure() == await network.ensure()
+        assert client.calls == ["network inspect", "info --format"]
+        network.forget()
+        await network.ensure()
+        assert client.calls == ["network inspect", "info --format", "network inspect"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_engine_without_root_publishes_only_and_one_event_says_so() -> None:
+    events: list[str] = []
+    client = Client({"network inspect": description(), "info --format": ROOTLESS})
+    async with trio.open_nursery() as nursery:
+        network = network_of(client, nursery, events)
+        found = await network.ensure()
+        assert not found.is_reachable
+        assert await network.replace_loopback(found, ENV, lambda: "127.0.0.1:5555") == ENV, "no relays"
+        network.forget()
+        await network.ensure()
+        nursery.cancel_scope.cancel()
+    (event,) = events
+    assert 'set network = "host"' in event
+
+
+@pytest.mark.parametrize(
+    ("replies", "words"),
+    [
+        ({"network inspect": description(mark="another")}, "a network that this project did not create is called"),
+        ({"network inspect": json.dumps([{"labels": {f"{LABEL}.mark": MARK}}])}, "has no IPv4 gateway for it — or set"),
+        ({}, 'no more addresses — remove networks that nothing uses, or set network = "host"'),
+    ],
+)
+async def test_a_network_that_cannot_be_used_is_a_message_with_the_way_out(replies: dict[str, str], words: str) -> None:
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(StartError, match=words):
+            await network_of(Client(replies), nursery).ensure()

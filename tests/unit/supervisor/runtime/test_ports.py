@@ -36,7 +36,7 @@ class PortOnlyContainers(ContainerRuntime):
 def runtimes() -> tuple[Runtime, Runtime]:
     allocator, unused = PortAllocator(), cast(Any, None)
     processes = PortOnlyProcesses(unused, unused, unused, allocator)
-    return processes, PortOnlyContainers(unused, unused, unused, unused, unused, allocator, unused)
+    return processes, PortOnlyContainers(unused, unused, unused, unused, unused, allocator, unused, unused)
 
 
 @pytest.mark.parametrize("kinds", [(0,), (1,), (0, 1)])

@@ -6,7 +6,7 @@ import pytest
 
 from minikube.errors import ManifestError
 from minikube.manifest import HealthSpec, Manifest, load_manifest
-from minikube.manifest.inherit import MAX_EXTENDS
+from minikube.manifest.layers.inherit import MAX_EXTENDS
 from minikube.manifest.load import read_manifest
 from minikube.project_dir import ManifestFiles
 

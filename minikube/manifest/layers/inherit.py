@@ -9,7 +9,7 @@ import re
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean
 from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.keys.health import HEALTH_KINDS
-from minikube.manifest.merge import RUN_KEYS, SERVICE, Table, is_container, merge
+from minikube.manifest.layers.merge import RUN_KEYS, SERVICE, Table, is_container, merge
 from minikube.manifest.tree.node import Node
 from minikube.model import NAME_PATTERN
 

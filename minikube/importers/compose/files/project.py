@@ -10,7 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube.errors import UsageError
-from minikube.importers.compose.merge import merge_tables, normalize_service
+from minikube.importers.compose.files.merge import merge_tables, normalize_service
+from minikube.importers.detect import Found
 from minikube.importers.result import Notes, SourceFile, Span
 from minikube.importers.source import Destination, read_source, source_error, source_file
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
@@ -25,6 +26,7 @@ OVERRIDE_NAMES = (
 
 SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
 MAX_FILES = 50
+"""How many files a project may have, and how many services one may extend one after the other."""
 
 
 class ComposeModel(Struct, frozen=True):
@@ -39,15 +41,15 @@ class ComposeModel(Struct, frozen=True):
 class ComposeProject:
     """The files of a Compose project, read once each."""
 
-    def __init__(self, path: Path, destination: Destination, notes: Notes) -> None:
-        self.path = path
+    def __init__(self, found: Found, destination: Destination, notes: Notes) -> None:
+        self.found = found
         self.destination = destination
         self.notes = notes
         self.sources: dict[Path, SourceFile] = {}
         self._directories: dict[str, Path] = {}
         self._roots: dict[Path, Table] = {}
-        self.dotenv = _dotenv_names(destination.source_dir / ".env")
-        """The names of the variables in `.env`."""
+        self.dotenv = _read_dotenv(destination.source_dir / ".env")
+        """The variables in `.env`."""
 
     def directory_of(self, span: Span) -> Path:
         """Return the directory to which relative paths at `span` belong."""
@@ -55,19 +57,29 @@ class ComposeProject:
 
     def load(self) -> ComposeModel:
         """Return the whole project. Raises UsageError for a file that cannot be read, and where `extends` goes in a circle."""
-        path = self.destination.source_dir / self.path.name
-        model = self._model(path, self.destination.source_dir, ())
-        override = next((name for name in OVERRIDE_NAMES if (path.parent / name).is_file()), None)
-        if override and path.name.lower() in DEFAULT_NAMES:
-            over = self._model(path.parent / override, self.destination.source_dir, (), base=model)
-            model = _merged_models(model, over)
+        directory = self.destination.source_dir
+        first, *others = self._names()
+        model = self._model(directory / first, directory, ())
+        for name in others:
+            model = _merged_models(model, self._model(directory / name, directory, ()))
         return model
+
+    def _names(self) -> list[str]:
+        """Return the files that Compose merges: those of COMPOSE_FILE in `.env` for a directory, else the file and its override."""
+        name = self.found.path.name
+        if name.lower() not in DEFAULT_NAMES:
+            return [name]
+        listed = self.dotenv.get("COMPOSE_FILE")
+        if listed and not self.found.named:
+            return [word for word in listed.split(self.dotenv.get("COMPOSE_PATH_SEPARATOR") or ":") if word] or [name]
+        overrides = [other for other in OVERRIDE_NAMES if (self.destination.source_dir / other).is_file()]
+        return [name, *overrides[:1]]
 
     def _read(self, path: Path, directory: Path) -> Table:
         if path in self._roots:
             return self._roots[path]
         if len(self._roots) >= MAX_FILES:
-            raise source_error(self.path.name, f"more than {MAX_FILES} files belong to the project")
+            raise source_error(self.found.path.name, f"more than {MAX_FILES} files belong to the project")
         name = self.destination.shown(path)
         text = read_source(path, name)
         self._directories[name] = directory
@@ -78,9 +90,8 @@ class ComposeProject:
         self._roots[path] = root
         return root
 
-    def _model(
-        self, path: Path, directory: Path, including: tuple[Path, ...], base: ComposeModel | None = None
-    ) -> ComposeModel:
+    def _model(self, path: Path, directory: Path, including: tuple[Path, ...]) -> ComposeModel:
+        """Return the model of one file, with what it includes. `including` are the files that include it."""
         if path in including:
             raise source_error(self.destination.shown(path), "is included by a file that it includes")
         root = self._read(path, directory)
@@ -94,14 +105,7 @@ class ComposeProject:
         services: dict[str, Entry] = {}
         for name, entry in sections["services"].items():
             if name in known:
-                inherited = (
-                    {}
-                    if base is None
-                    else {key: item.value for key, item in base.services.items() if isinstance(item.value, Table)}
-                )
-                services[name] = replace(
-                    entry, value=self._extended(known[name], {**inherited, **known}, path, (name,))
-                )
+                services[name] = replace(entry, value=self._extended(known[name], known, path, (name,)))
             elif entry.value.tag == "!reset":
                 services[name] = entry
             elif name.startswith("x-"):
@@ -190,6 +194,10 @@ class ComposeProject:
         step = f"{path}:{name}"
         if step in extending or (not file and name == extending[0] and len(extending) == 1):
             raise source_error(span.file, f"services.{extending[0]}.extends goes in a circle", span.line)
+        if len(extending) > MAX_FILES:
+            raise source_error(
+                span.file, f"services.{extending[0]}.extends goes on over {MAX_FILES} services", span.line
+            )
         base = known.get(name)
         if not isinstance(base, Table):
             raise source_error(span.file, f"services.{extending[0]}.extends: there is no service {name}", span.line)
@@ -212,9 +220,9 @@ def _merged_models(base: ComposeModel, over: ComposeModel) -> ComposeModel:
     return ComposeModel(merge_tables(base.services, over.services), sections, {**base.top, **over.top})
 
 
-def _dotenv_names(path: Path) -> frozenset[str]:
-    """Return the names of the variables in `.env`; none where it cannot be read: the manifest's validation says so."""
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables in `.env`; none where it cannot be read: the manifest's validation says so."""
     try:
-        return frozenset(parse_env_file(path.read_bytes().decode(ENCODING)))
+        return parse_env_file(path.read_bytes().decode(ENCODING))
     except (OSError, ValueError):
-        return frozenset()
+        return {}
