@@ -117,6 +117,13 @@ def test_a_manifest_in_another_directory_has_the_same_paths_name_and_a_word_on_e
             "compose.yaml:2: extends: ",
         ),
         (
+            "compose.yaml",
+            (
+                "services:\n  a0: {image: x}\n" + "".join(f"  a{n}: {{extends: a{n - 1}}}\n" for n in range(1, 60))
+            ).encode(),
+            "compose.yaml:3: services.a51.extends goes on over 50 services",
+        ),
+        (
             "ecosystem.config.js",
             b"module.exports = {}\n",
             """ecosystem.config.js: is a program, which import does not run — run `node -p 'JSON.stringify(require("./ecosystem""",
