@@ -27,7 +27,7 @@ def _parse_ports(text: str, key: KeyPath) -> tuple[int, int] | None:
 PORT: Shape[tuple[int, int]] = OneOf(
     {
         int: Converted(Number(int, 1, 65535), lambda port, _: (port, port)),
-        str: Converted(Text(), _parse_ports),
+        str: Converted(Text(PORT_FORM, r"^(auto|[0-9]{1,5}(-[0-9]{1,5})?)$"), _parse_ports),
     },
     PORT_FORM,
 )

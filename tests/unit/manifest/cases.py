@@ -354,6 +354,8 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 PARSER_ONLY = {
+    "expected it to be set",
+    "one of http, tcp, command, shell or log, got none",
     "registry.listen: expected host:port, such",
     "registry.listen: expected host:port",
     "redis.url: ",
