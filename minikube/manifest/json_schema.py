@@ -39,11 +39,22 @@ def or_variable(schema: Schema) -> Schema:
     return {"if": {"type": "string", "pattern": VARIABLE}, "else": schema}
 
 
-def words(choices: Collection[str]) -> Schema:
-    """Return the schema of one of several words, or of a string with a variable."""
+def words(choices: Collection[str], hints: Mapping[str, str]) -> Schema:
+    """Return the schema of one of several words, or of a string with a variable. `hints` are words of other tools."""
+    refused: Schema = {"enum": list(choices)}
+    for meant, foreign in _by_meaning(hints, choices).items():
+        refused = {"if": {"enum": foreign}, "then": message(meant), "else": refused}
     # Editors complete words of `anyOf`, and not those of `else`; with the empty alternative it refuses nothing.
-    completed = [{"enum": list(choices)}, {}]
-    return {"type": "string", "anyOf": completed, "if": {"pattern": VARIABLE}, "else": {"enum": list(choices)}}
+    return {"type": "string", "anyOf": [{"enum": list(choices)}, {}], "if": {"pattern": VARIABLE}, "else": refused}
+
+
+def _by_meaning(hints: Mapping[str, str], known: Collection[str]) -> dict[str, list[str]]:
+    """Return the words that are not known, by what is meant by them."""
+    found: dict[str, list[str]] = {}
+    for word, meant in hints.items():
+        if word not in known:
+            found.setdefault(meant, []).append(word)
+    return found
 
 
 def by_type(schemas: Mapping[str, Schema], otherwise: Schema) -> Schema:
@@ -56,10 +67,7 @@ def by_type(schemas: Mapping[str, Schema], otherwise: Schema) -> Schema:
 
 def table(keys: Mapping[str, Schema], hints: Mapping[str, str]) -> Schema:
     """Return the schema of a table with these keys. `hints` are keys of other tools, with what to write here."""
-    foreign: dict[str, list[str]] = {}
-    for name, meant in hints.items():
-        if name not in keys:
-            foreign.setdefault(meant, []).append(name)
+    foreign = _by_meaning(hints, keys)
     others = [re.escape(name) for name in (*keys, *(name for names in foreign.values() for name in names))]
     named = f": {', '.join(keys)}" if len(keys) <= MOST_NAMED_KEYS else ""
     return {

@@ -146,7 +146,7 @@ class Choice(Struct, frozen=True):
         return text
 
     def schema(self) -> Schema:
-        return json_schema.words(self.words)
+        return json_schema.words(self.words, self.hints)
 
 
 class OnlyTrue(Struct, frozen=True):
