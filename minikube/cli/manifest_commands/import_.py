@@ -13,7 +13,7 @@ from minikube.defaults import DEFAULT_FILE
 from minikube.errors import ManifestError, MinikubeError, UsageError
 
 if TYPE_CHECKING:
-    from minikube.importers import Counts
+    from minikube.importers import Counts, Imported
 
 STDOUT = "-"
 
@@ -42,7 +42,7 @@ def import_command(source: str, output: str | None) -> int:
         click.echo(text, nl=False)
         print_message(_summary(imported.count_lines()))
         return 0
-    _write_new(target, text)
+    _write_new(target, text, _mode_of(Path(source), imported))
     summary = f"{target}: {count_of(len(imported.services), 'service')}; {_summary(imported.count_lines())}"
     return _check(target, summary)
 
@@ -61,10 +61,23 @@ def _target(source: Path, output: str | None) -> Path | None:
     return target
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Write a new file. Raises MinikubeError where there is one; a file that could not be written whole is removed."""
+def _mode_of(source: Path, imported: Imported) -> int:
+    """Return the permissions of the manifest: what it copies must not be readable for more users than its sources are."""
+    from minikube.importers.detect import find_source
+
+    directory, mode = find_source(source).path.parent, 0o666
+    for file in imported.sources:
+        mode &= (directory / file.name).stat().st_mode
+    return mode | 0o600
+
+
+def _write_new(path: Path, text: str, mode: int) -> None:
+    """Write a new file with the permissions `mode`, less those of the umask.
+
+    Raises MinikubeError where there is one; a file that could not be written whole is removed.
+    """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError:
         raise MinikubeError(
             f"{path} exists already — nothing was written; move it away, or choose another file with -o"

@@ -8,6 +8,8 @@ from minikube.importers.yaml_nodes import Entry, Items, Scalar, Table
 CHECK_DEFAULTS = {"interval": "30s", "timeout": "30s", "failures": 3, "timeouts": 3}
 """Those of Compose; a manifest's own are shorter."""
 
+_SEVERAL = re.compile(r"[;\n]")
+
 MOST_RETRIES = 1_000_000
 
 
@@ -64,7 +66,7 @@ def _test(draft: ServiceDraft, entry: Entry) -> dict[str, object]:
     key = "healthcheck.test"
     if isinstance(entry.value, Scalar):
         text = draft.text(entry.value, key, "health", "shell", later=True)
-        return {"shell": text} if text else {}
+        return _lines(text) if text else {}
     words = draft.texts(entry.value, key, "health", "command", later=True)
     if not words:
         return {}
@@ -72,5 +74,10 @@ def _test(draft: ServiceDraft, entry: Entry) -> dict[str, object]:
         if len(words) > 2:
             draft.refuse(entry.span, key, "expected one string after CMD-SHELL")
             return {}
-        return {"shell": words[1]}
+        return _lines(words[1])
     return {"command": words[1:]}
+
+
+def _lines(text: str) -> dict[str, object]:
+    """Return a line for a shell. `shell` ends at the first command that fails, which a line of several must not."""
+    return {"command": ["/bin/sh", "-c", text]} if _SEVERAL.search(text.strip()) else {"shell": text}

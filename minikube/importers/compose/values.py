@@ -5,7 +5,9 @@ import re
 from minikube.durations import parse_duration, parse_size
 
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ns|ms|s|m|h)")
-_TINY_MS = {"us": 0.001, "µs": 0.001, "ns": 0.000001}
+_TINY_MS = {"us": 1e-3, "µs": 1e-3, "ns": 1e-6}
+"""The milliseconds of the units that a manifest does not have."""
+
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 
 
@@ -16,12 +18,10 @@ def duration(text: str) -> str:
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("expected a duration such as 30s")
-    if len(parts) > 5 or any(unit in _TINY_MS for _, unit in parts):
-        ms = sum(
-            float(number) * _TINY_MS.get(unit, 1000 * parse_duration(f"1{unit}") if unit not in _TINY_MS else 0)
-            for number, unit in parts
-        )
-        text = f"{ms:.6f}".rstrip("0").rstrip(".") + "ms"
+    if any(unit in _TINY_MS for _, unit in parts):
+        tiny = sum(float(number) * _TINY_MS[unit] for number, unit in parts if unit in _TINY_MS)
+        rest = "".join(number + unit for number, unit in parts if unit not in _TINY_MS)
+        text = f"{rest}{tiny:.6f}ms"
     parse_duration(text)
     return text
 

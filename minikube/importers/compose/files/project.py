@@ -26,6 +26,7 @@ OVERRIDE_NAMES = (
 
 SECTIONS = ("services", "volumes", "networks", "secrets", "configs", "models")
 MAX_FILES = 50
+"""How many files a project may have, and how many services one may extend one after the other."""
 
 
 class ComposeModel(Struct, frozen=True):
@@ -60,7 +61,7 @@ class ComposeProject:
         first, *others = self._names()
         model = self._model(directory / first, directory, ())
         for name in others:
-            model = _merged_models(model, self._model(directory / name, directory, (), base=model))
+            model = _merged_models(model, self._model(directory / name, directory, ()))
         return model
 
     def _names(self) -> list[str]:
@@ -89,9 +90,8 @@ class ComposeProject:
         self._roots[path] = root
         return root
 
-    def _model(
-        self, path: Path, directory: Path, including: tuple[Path, ...], base: ComposeModel | None = None
-    ) -> ComposeModel:
+    def _model(self, path: Path, directory: Path, including: tuple[Path, ...]) -> ComposeModel:
+        """Return the model of one file, with what it includes. `including` are the files that include it."""
         if path in including:
             raise source_error(self.destination.shown(path), "is included by a file that it includes")
         root = self._read(path, directory)
@@ -105,14 +105,7 @@ class ComposeProject:
         services: dict[str, Entry] = {}
         for name, entry in sections["services"].items():
             if name in known:
-                inherited = (
-                    {}
-                    if base is None
-                    else {key: item.value for key, item in base.services.items() if isinstance(item.value, Table)}
-                )
-                services[name] = replace(
-                    entry, value=self._extended(known[name], {**inherited, **known}, path, (name,))
-                )
+                services[name] = replace(entry, value=self._extended(known[name], known, path, (name,)))
             elif entry.value.tag == "!reset":
                 services[name] = entry
             elif name.startswith("x-"):
@@ -201,6 +194,10 @@ class ComposeProject:
         step = f"{path}:{name}"
         if step in extending or (not file and name == extending[0] and len(extending) == 1):
             raise source_error(span.file, f"services.{extending[0]}.extends goes in a circle", span.line)
+        if len(extending) > MAX_FILES:
+            raise source_error(
+                span.file, f"services.{extending[0]}.extends goes on over {MAX_FILES} services", span.line
+            )
         base = known.get(name)
         if not isinstance(base, Table):
             raise source_error(span.file, f"services.{extending[0]}.extends: there is no service {name}", span.line)

@@ -117,6 +117,13 @@ def test_a_manifest_in_another_directory_has_the_same_paths_name_and_a_word_on_e
             "compose.yaml:2: extends: ",
         ),
         (
+            "compose.yaml",
+            (
+                "services:\n  a0: {image: x}\n" + "".join(f"  a{n}: {{extends: a{n - 1}}}\n" for n in range(1, 60))
+            ).encode(),
+            "compose.yaml:3: services.a51.extends goes on over 50 services",
+        ),
+        (
             "ecosystem.config.js",
             b"module.exports = {}\n",
             """ecosystem.config.js: is a program, which import does not run — run `node -p 'JSON.stringify(require("./ecosystem""",
@@ -158,6 +165,14 @@ def test_a_directory_needs_one_file_to_import(project: Path, capsys: pytest.Capt
     assert error.endswith(": has files of several tools: docker-compose.yml, Procfile — name the one to import\n")
     (project / "Procfile").unlink()
     assert run(["import"]) == 0
+
+
+def test_a_manifest_is_readable_for_no_more_users_than_its_sources(project: Path) -> None:
+    (project / "compose.yaml").write_text("services: {web: {image: x, environment: {PASSWORD: a}}}")
+    (project / "compose.override.yaml").write_text("services: {web: {image: y}}")
+    (project / "compose.override.yaml").chmod(0o600)
+    assert run(["import"]) == 0
+    assert (project / "supervisor.toml").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_file_with_any_name_is_told_by_its_content(project: Path) -> None:
