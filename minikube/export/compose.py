@@ -21,6 +21,7 @@ from minikube.export.workloads import (
 )
 from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import EnvFile, HealthSpec, VolumeSpec
+from minikube.project.instance_ports import listeners
 
 DEPENDENCY_CONDITIONS = {
     "started": "service_started",
@@ -293,7 +294,7 @@ def _replace_instance_id(text: str, name: str) -> str:
 def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
     """Return the environment of a workload's container."""
     name = workload.spec.name
-    env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | ({"PORT": str(workload.port)} if workload.port else {})
+    env = {"HOST": "0.0.0.0", "SERVICE_NAME": name} | workload.ports.variables
     shared = _shared_environment(plan)
     if "REDIS_URL" in workload.spec.file_env:  # Compose reads it there, and `environment` would win over it
         del shared["REDIS_URL"]
@@ -360,13 +361,18 @@ def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
 
 def _ports(plan: ExportPlan, workload: Workload) -> Tree:
     """Return `ports` or `expose` of a workload. Ports of the manifest are published with the same numbers, free ones are not."""
-    spec = workload.spec
-    first, last = spec.port_range
-    published = spec.port or (f"{first}-{last}" if first else "")
-    if not published:
-        return {"expose": [str(workload.port)]} if workload.port else {}
+    spec, found = workload.spec, {"ports": list[str](), "expose": list[str]()}
     host = f"[{spec.host}]" if ":" in spec.host else spec.host
-    return {"ports": [f"{host}:{published}:{workload.port}"]}
+    for _, name, port in listeners(spec):
+        number = workload.ports.named[name] if name else workload.port
+        protocol = f"/{port.protocol}" if port.protocol != "tcp" else ""
+        first, last = port.bounds
+        published = str(first) if first == last else f"{first}-{last}"
+        if first:
+            found["ports"].append(f"{host}:{published}:{number}{protocol}")
+        else:
+            found["expose"].append(f"{number}{protocol}")
+    return {key: words for key, words in found.items() if words}
 
 
 def _resource_limits(plan: ExportPlan, workload: Workload) -> Tree:

@@ -141,6 +141,37 @@ def test_compose_publishes_the_ports_of_a_container_as_the_project_does(network:
     assert ranged["ports"] == ["[::1]:8080-8081:80"]
 
 
+NAMED: Tree = {
+    "admin": 9230,
+    "dns": {"port": "5300-5309", "container_port": 53, "protocol": "udp"},
+    "free": "auto",
+    "with-a-very-long-name": "auto",
+}
+
+
+def test_compose_has_named_ports_with_their_variables() -> None:
+    x = compose(manifest(service(port=8080, ports=NAMED, command="run ${PORT_FREE}")))[0]["services"]["x"]
+    assert x["ports"] == ["127.0.0.1:8080:8080", "127.0.0.1:9230:9230", "127.0.0.1:5300-5309:53/udp"]
+    assert x["expose"] == ["8081", "8082"]
+    assert x["command"] == ["run", "8081"]
+    variables = {"PORT": "8080", "PORT_ADMIN": "9230", "PORT_DNS": "53", "PORT_FREE": "8081"}
+    assert variables.items() <= x["environment"].items()
+
+
+def test_kubernetes_has_named_ports_with_their_variables() -> None:
+    """Also without the key `port`. A name that is too long for a port becomes its number."""
+    objects = kubernetes(manifest(service(ports=NAMED)))[0]
+    pod, found = container(objects, "Deployment", "x"), objects["Service", "x"]
+    assert pod["ports"] == [
+        {"name": "admin", "containerPort": 9230},
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "free", "containerPort": 8080},
+        {"name": "port-8081", "containerPort": 8081},
+    ]
+    assert found["spec"]["ports"][1] == {"name": "dns", "port": 53, "targetPort": "dns", "protocol": "UDP"}
+    assert {"name": "PORT_ADMIN", "value": "9230"} in pod["env"]
+
+
 def test_compose_does_not_wait_for_a_health_check_that_it_cannot_run() -> None:
     raw = service(health={"log": "ready"})
     raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"x": "healthy"}}
