@@ -304,11 +304,13 @@ def podman_images(podman: Podman, archive: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def setups(
-    docker_images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, docker_images: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[Setup]]]:
-    """The set-ups in Docker, each started while the ones before are tested."""
+    """The set-ups in Docker that are to be tested, each started while the ones before are tested."""
     directory = tmp_path_factory.mktemp("setups")
-    made = [Setup(name, directory, "docker", docker_images, case.override) for name, case in CASES.items()]
+    selected = {item.name for item in request.session.items}
+    wanted = [name for name in CASES if f"{test_a_compose_project_runs.__name__}[{name}]" in selected]
+    made = [Setup(name, directory, "docker", docker_images, CASES[name].override) for name in wanted]
     with ThreadPoolExecutor(AHEAD) as pool:
         yield {setup.name: pool.submit(start, setup) for setup in made}
         pool.shutdown(cancel_futures=True)
