@@ -20,6 +20,7 @@ from textual.screen import ModalScreen, Screen
 from textual.theme import ThemeProvider
 from textual.worker import WorkerFailed
 
+from minikube.control.client.names import expand_groups, group_names, own_services
 from minikube.control.client.snapshot import dependents
 from minikube.model import CheckState, InstanceView
 from tui.connection.interface import Command, SupervisorConnection
@@ -31,7 +32,7 @@ from tui.connection.messages import (
     SnapshotReceived,
 )
 from tui.render.format import format_duration, single_line
-from tui.render.rows import Row
+from tui.render.rows import Row, build_rows
 from tui.render.theme import THEME
 from tui.screens.confirm import Choice, ConfirmScreen
 from tui.screens.help import HelpScreen
@@ -330,6 +331,24 @@ class Dashboard(App[str]):
                     f"{verb.capitalize()} {name}",
                     row.service.kind,
                     lambda verb=verb, row=row: self._request_command(verb, [row]),
+                )
+
+        yield from self._group_commands()
+
+    def _group_commands(self) -> Iterable[SystemCommand]:
+        """Return the command palette's entries for the groups and tags of services."""
+        snapshot = self.state.snapshot
+        if snapshot is None:
+            return
+        services = own_services(snapshot)
+        rows = {row.service.name: row for row in build_rows(snapshot) if not row.depth}
+        for group in group_names(services):
+            names = expand_groups(snapshot, [group])
+            for verb in ("restart", "stop", "start", "kill"):
+                yield SystemCommand(
+                    f"{verb.capitalize()} {single_line(group)}",
+                    ", ".join(map(single_line, names)),
+                    lambda verb=verb, names=names: self._request_command(verb, [rows[name] for name in names]),
                 )
 
     def _select(self, key: str) -> None:

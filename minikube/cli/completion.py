@@ -27,13 +27,25 @@ CACHE_KEY = "minikube.rows"
 
 
 def complete_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return completions: the names of services and instances that begin with `incomplete`."""
+    """Return completions: the names of services, instances and groups that begin with `incomplete`."""
+    names = [*_column(context, "services", "name"), *_column(context, "instances", "name"), *_groups(context)]
+    return _items(names, incomplete)
+
+
+def complete_single_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return completions: the names of services and instances that begin with `incomplete`, where no group can stand."""
     return _items([*_column(context, "services", "name"), *_column(context, "instances", "name")], incomplete)
 
 
 def complete_services(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return completions: the names of services that begin with `incomplete`."""
-    return _items(_column(context, "services", "name"), incomplete)
+    """Return completions: the names of services and groups that begin with `incomplete`."""
+    return _items([*_column(context, "services", "name"), *_groups(context)], incomplete)
+
+
+def complete_groups(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return completions: the names of groups, without @, that begin with `incomplete`."""
+    groups = [name.removeprefix("@") for name in _groups(context) if not name.startswith("@tag:")]
+    return _items(groups, incomplete)
 
 
 def complete_ids(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -56,10 +68,27 @@ def _items(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def _column(context: click.Context, table: str, column: str) -> list[str]:
     """Return the values of one column in a table that `read_tables` returns."""
+    return [str(row[column]) for row in _tables(context).get(table, ())]
+
+
+def _groups(context: click.Context) -> list[str]:
+    """Return the names that stand for several services: `@backend`, `@tag:setup`."""
+    rows = _tables(context).get("services", ())
+    found: list[str] = []
+    for key, mark in (("groups", "@"), ("tags", "@tag:")):
+        for row in rows:
+            # As plain TOML has it, perhaps of another type.
+            values = row.get(key) if row.get("kind") != "external" else None
+            found += [f"{mark}{value}" for value in values or () if isinstance(values, list) and isinstance(value, str)]
+    return found
+
+
+def _tables(context: click.Context) -> dict[str, Any]:
     # Kept on the context: one key press makes one request.
     if CACHE_KEY not in context.meta:
         context.meta[CACHE_KEY] = read_tables(context.params.get("manifest") or ())
-    return [str(row[column]) for row in context.meta[CACHE_KEY].get(table, ())]
+    tables: dict[str, Any] = context.meta[CACHE_KEY]
+    return tables
 
 
 def read_tables(manifest: tuple[str, ...]) -> dict[str, Any]:
@@ -74,11 +103,13 @@ def read_tables(manifest: tuple[str, ...]) -> dict[str, Any]:
         except Exception:
             import tomllib
 
-            names: dict[str, None] = {}
+            services: dict[str, dict[str, Any]] = {}
             for path in files.existing():
                 with path.open("rb") as file:
-                    names |= dict.fromkeys(tomllib.load(file).get("services", {}))
-            return {"services": [{"name": name} for name in names]}
+                    for name, keys in tomllib.load(file).get("services", {}).items():
+                        found = {key: keys[key] for key in ("groups", "tags") if isinstance(keys, dict) and key in keys}
+                        services[name] = {**services.get(name, {"name": name}), **found}
+            return {"services": list(services.values())}
     except Exception:
         return {}
 

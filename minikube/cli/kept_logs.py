@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from minikube.cli.common import count_of, print_message
+from minikube.control.client.names import expand_groups
 from minikube.errors import MinikubeError, NotFound, NothingRunning
 from minikube.model import PARTS
+from minikube.project.selection.groups import expand_names, is_group
 from minikube.project_dir import is_own_log, log_dir, project_dir
 
 if TYPE_CHECKING:
     from minikube.logs.file_format import Source
+    from minikube.manifest import ServiceSpec
     from minikube.project_dir import ManifestFiles
 
 
@@ -25,7 +28,7 @@ def clear_logs(files: ManifestFiles, names: tuple[str, ...]) -> None:
 
     try:
         with ControlClient(find_supervisor(files.first)) as client:
-            cleared = client.clear_logs(names)
+            cleared = client.clear_logs(expand_groups(client.status(), names) if any(map(is_group, names)) else names)
     except NothingRunning as nothing_running:
         sources = find_kept_logs(files, names, nothing_running)
         for source in sources:
@@ -51,7 +54,7 @@ def find_kept_logs(files: ManifestFiles, names: tuple[str, ...], nothing_running
     ]
     if not sources:
         raise nothing_running
-    names = tuple(asked_log(name, services) for name in names)
+    names = tuple(asked_log(name, list(services)) for name in expand_names(tuple(services.values()), names))
     for name in names:
         if name not in services and not any(name in (source.instance, source.service) for source in sources):
             raise NotFound(f"{name}: no such service in {files}, and no log file of it")
@@ -62,11 +65,11 @@ def find_kept_logs(files: ManifestFiles, names: tuple[str, ...], nothing_running
     ]
 
 
-def _manifest_services(files: ManifestFiles) -> list[str]:
-    """Return the names of the manifest's services; empty when it cannot be read, as names of log files do instead."""
+def _manifest_services(files: ManifestFiles) -> dict[str, ServiceSpec]:
+    """Return the manifest's services by name; empty when it cannot be read, as names of log files do instead."""
     from minikube.manifest import load_manifest
 
     try:
-        return list(load_manifest(files).services)
+        return load_manifest(files).services
     except (MinikubeError, OSError):
-        return []
+        return {}

@@ -77,14 +77,34 @@ def is_from_environment(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
 
 
+def choose_files(positional: str | None, manifest: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files of the manifest: the argument, or the values of `-m`. Raises UsageError where both are given."""
+    if positional and manifest and not is_from_environment(click.get_current_context(), "manifest"):
+        raise UsageError(f"{positional}: --manifest is given, too — write -m for each file, the first one first")
+    return (positional,) if positional else manifest
+
+
+def resolve_positional(positional: str, manifest: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files as `choose_files`. Raises UsageError also where the argument is no file or directory."""
+    check_exists(positional)
+    return choose_files(positional, manifest)
+
+
+def check_exists(positional: str) -> None:
+    """Raise UsageError where an argument is no file or directory, for a command that does not read the manifest."""
+    # Without this, `down product` would stop the whole project of the working directory.
+    if not os.path.exists(positional):
+        raise UsageError(
+            f"{positional}: no such file — expected a manifest or its directory, not the name of a service"
+        )
+
+
 def manifest_argument(command: Command) -> Command:
     """Decorate a click command that takes no names with `[MANIFEST]` and `-m FILE`."""
 
     @functools.wraps(command)
     def with_manifest(*args: Any, positional: str | None, manifest: tuple[str, ...], **options: Any) -> Any:
-        if positional and manifest and not is_from_environment(click.get_current_context(), "manifest"):
-            raise UsageError(f"{positional}: --manifest is given, too — write -m for each file, the first one first")
-        return command(*args, manifest=(positional,) if positional else manifest, **options)
+        return command(*args, manifest=choose_files(positional, manifest), **options)
 
     argument = click.argument("positional", metavar="[MANIFEST]", required=False, type=click.Path())
     return cast("Command", argument(manifest_option(with_manifest)))
@@ -100,11 +120,8 @@ def existing_manifest_argument(command: Command) -> Command:
 
     @functools.wraps(with_manifest)
     def with_existing(*args: Any, positional: str | None, **options: Any) -> Any:
-        # Without this, `down product` would stop the whole project of the working directory.
-        if positional and not os.path.exists(positional):
-            raise UsageError(
-                f"{positional}: no such file — expected a manifest or its directory, not the name of a service"
-            )
+        if positional:
+            check_exists(positional)
         return with_manifest(*args, positional=positional, **options)
 
     return cast("Command", with_existing)

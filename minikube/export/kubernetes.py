@@ -7,6 +7,7 @@ the values of secrets are requested, a Secret contains REPLACE-ME, and a note sa
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from minikube.durations import parse_duration
@@ -19,13 +20,17 @@ from minikube.export.kubernetes_shared import (
     shared_config_names,
     shared_documents,
 )
-from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, uses_instance_id
+from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, group_labels, uses_instance_id
 from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import HOST_GATEWAY, ServiceSpec
+from minikube.project.instance_ports import listeners
 
 PLACEHOLDER = "REPLACE-ME"
 VOLUMES_FILE = "volumes.yaml"
 PULL_POLICIES = {"missing": "IfNotPresent", "always": "Always", "never": "Never"}
+PORT_NAME_MAX = 15
+"""The most characters of a port's name (RFC 6335)."""
+
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _DATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _SERVICE_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -103,7 +108,7 @@ def _workload_objects(plan: ExportPlan, workload: Workload) -> list[Tree]:
                 f"services.{name}", f"{PLACEHOLDER} in the Secret {name}: {', '.join(values)} (or --with-secrets)"
             )
     trees.append(_workload_controller(plan, workload))
-    if workload.port:
+    if list(_ports(workload)):
         trees.append(_service(plan, workload))
     _note_unsupported(plan, workload)
     return trees
@@ -150,6 +155,7 @@ def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
     """Return the template of a service's pods; `restart` is the `restartPolicy`."""
     spec = workload.spec
     labels = metadata(plan, spec.name)["labels"]
+    labels |= group_labels(spec, "mini-kube-discovery.group/")
     for tag in spec.tags:
         if _LABEL.fullmatch(tag):
             labels[f"mini-kube-discovery/{tag}"] = "true"
@@ -190,7 +196,7 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
     env: list[Tree] = []
     if uses_instance_id(workload):
         env.append({"name": "INSTANCE_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}})
-    standard = {"HOST": "0.0.0.0", "SERVICE_NAME": spec.name} | ({"PORT": str(workload.port)} if workload.port else {})
+    standard = {"HOST": "0.0.0.0", "SERVICE_NAME": spec.name} | workload.ports.variables
     # In a pod `env` overrides `envFrom`, here the manifest's variables override the standard ones: leave those out.
     own = workload.env.keys() | workload.secrets.keys()
     env += [{"name": key, "value": value} for key, value in standard.items() if key not in own]
@@ -203,8 +209,8 @@ def _container(plan: ExportPlan, workload: Workload) -> Tree:
     tree["envFrom"] = [{"configMapRef": {"name": shared}}, {"secretRef": {"name": secret}}]
     tree["envFrom"] += [{"configMapRef": {"name": spec.name}}] if config else []
     tree["envFrom"] += [{"secretRef": {"name": spec.name}}] if any(map(_DATA_KEY.fullmatch, workload.secrets)) else []
-    if workload.port:
-        tree["ports"] = [{"name": "main", "containerPort": workload.port}]
+    if ports := list(_ports(workload)):
+        tree["ports"] = [{"name": name, "containerPort": number} | kind for name, number, kind in ports]
     tree |= container_probes(plan, workload)
     if spec.stop.argv:
         words = [escape_references(expand(workload, word, plan)) for word in spec.stop.argv]
@@ -264,6 +270,8 @@ def _init_containers(plan: ExportPlan, workload: Workload) -> list[Tree]:
     containers = []
     for name, condition in workload.spec.depends_on.items():
         other = plan.workloads[name]
+        if name in workload.spec.optional_dependencies:
+            continue
         if condition != "healthy" or not other.port or _is_excluded(plan, other):
             plan.add_note(
                 f"services.{workload.spec.name}.depends_on.{name}",
@@ -290,13 +298,23 @@ def _service_name(name: str) -> str:
     return name if _SERVICE_NAME.fullmatch(name) else f"svc-{name}"
 
 
+def _ports(workload: Workload) -> Iterator[tuple[str, int, Tree]]:
+    """Yield each port of a workload: its name, its number, and its protocol as a key where it is not TCP."""
+    for _, key, port in listeners(workload.spec):
+        number = workload.ports.named[key] if key else workload.port
+        # A port's name there: at most 15 characters, one letter at least; `main` is that of the key `port`.
+        fits = len(key) <= PORT_NAME_MAX and re.search("[a-z]", key) and key != "main" and "--" not in key
+        name = (key if fits else f"port-{number}") if key else "main"
+        yield name, number, {"protocol": port.protocol.upper()} if port.protocol != "tcp" else {}
+
+
 def _service(plan: ExportPlan, workload: Workload) -> Tree:
     """Return the Service of a service."""
     name = _service_name(workload.spec.name)
     if name != workload.spec.name:
         text = f"a Service's name begins with a letter — it is {name} there"
         plan.add_note(f"services.{workload.spec.name}", text)
-    ports = [{"name": "main", "port": workload.port, "targetPort": "main"}]
+    ports = [{"name": name, "port": number, "targetPort": name} | kind for name, number, kind in _ports(workload)]
     spec = {"selector": {"app.kubernetes.io/name": workload.spec.name}, "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec}
 
@@ -343,6 +361,10 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
                 f"{key}.volumes",
                 f"{volume.source} is on this machine — put it into the image, or mount a volume at {volume.target}",
             )
+    if spec.on_exit != "keep":
+        plan.add_note(f"{key}.on_exit", "has no counterpart: the other services go on")
+    for name in spec.optional_dependencies:
+        plan.add_note(f"{key}.depends_on.{name}", "is optional — the service starts without waiting for it")
     if spec.init:
         plan.add_note(f"{key}.init", "has no counterpart — put an init into the image")
     if spec.watch:

@@ -1,11 +1,12 @@
 """A manifest as workloads in containers: what the exports for Compose and for Kubernetes have in common.
 
-In an export each service is a container with an address of its own: it listens on all addresses, on one port, and finds
+In an export each service is a container with an address of its own: it listens on all addresses, and finds
 the registry and Redis by name. A registry that listens beyond loopback requires a token and TLS, so exports contain both.
 """
 
 import re
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from minikube.defaults import REDIS_ENV
 from minikube.engine.arguments import CONTAINER_PYTHON
 from minikube.errors import UsageError
 from minikube.manifest import Manifest, ServiceSpec, fill_instance_variables, is_loopback
+from minikube.project.instance_ports import InstancePorts, has_ports
 from minikube.redis_url import parse_redis_url
 from minikube.text import looks_secret, mask_url
 
@@ -68,12 +70,17 @@ class Workload(Struct, frozen=True):
     """What replaces the image's ENTRYPOINT; empty: none at all; None: nothing does."""
     command: tuple[str, ...]
     """What replaces the image's CMD; empty: nothing does."""
-    port: int
-    """The port it listens on; 0: none."""
+    ports: InstancePorts
+    """The ports it listens on."""
     env: dict[str, str]
     """Variables from the manifest that are not secret."""
     secrets: dict[str, str]
     """Variables with names or values that look secret, and all variables from `env_file`."""
+
+    @property
+    def port(self) -> int:
+        """The port of the key `port`; 0: none."""
+        return self.ports.main
 
 
 class ExportPlan(Struct, frozen=True):
@@ -163,10 +170,11 @@ def _external_redis_url(manifest: Manifest, notes: list[Note]) -> str:
 
 def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
     """Return a service as a workload, with its command and environment expanded for a container."""
-    port = spec.container_port or spec.port or (AUTO_PORT if spec.auto_port else 0)
+    ports = _listening_ports(spec)
     variables = {
         "HOST": "0.0.0.0",
-        "PORT": str(port) if port else "",
+        "PORT": "",
+        **ports.variables,
         "SERVICE_NAME": spec.name,
         "INSTANCE_ID": INSTANCE_ID_MARKER,
         **_shared_variables(plan),
@@ -182,7 +190,7 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
         image=_image(plan, spec),
         entrypoint=None if entrypoint is None else _expand_words(entrypoint, variables),
         command=_expand_words(command, variables),
-        port=port,
+        ports=ports,
         env={name: value for name, value in env.items() if name not in secrets},
         secrets=secrets,
     )
@@ -190,8 +198,21 @@ def _workload(plan: ExportPlan, spec: ServiceSpec) -> Workload:
     return workload
 
 
+def _listening_ports(spec: ServiceSpec) -> InstancePorts:
+    """Return the ports on which a container of the service listens: a free one is chosen here, once for all replicas."""
+    main = spec.container_port or spec.port or (AUTO_PORT if spec.auto_port else 0)
+    found = {name: port.container_port or port.port for name, port in spec.ports.items()}
+    free = (number for number in count(AUTO_PORT) if number not in {main, *found.values()})
+    return InstancePorts(main, {name: number or next(free) for name, number in found.items()})
+
+
 def _expand_words(words: tuple[str, ...], variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(fill_instance_variables(word, variables) for word in words)
+
+
+def group_labels(spec: ServiceSpec, prefix: str) -> dict[str, str]:
+    """Return labels by which the tool selects the services of a group."""
+    return {f"{prefix}{group}": "true" for group in spec.groups}
 
 
 def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
@@ -199,7 +220,8 @@ def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
     # A check or a stop command runs inside the container: it reaches the service on loopback.
     variables = {
         "HOST": "127.0.0.1",
-        "PORT": str(workload.port),
+        "PORT": "0",
+        **workload.ports.variables,
         "SERVICE_NAME": workload.spec.name,
         "INSTANCE_ID": INSTANCE_ID_MARKER,
     }
@@ -225,8 +247,8 @@ def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
     """
     if spec.schedule:
         return "schedule"
-    awaited = any(other.depends_on.get(spec.name) == "completed" for other in manifest.services.values())
-    serves = bool(spec.port or spec.auto_port or spec.container_port or spec.health)
+    awaited = any(other.depends_on.get(spec.name) in ("completed", "exited") for other in manifest.services.values())
+    serves = has_ports(spec) or spec.health is not None
     return "task" if awaited or (spec.restart.policy != "always" and not serves) else "service"
 
 

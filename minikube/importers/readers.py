@@ -11,7 +11,13 @@ from minikube.importers.source import Destination, SourceError
 
 Reader = Callable[[Found, Destination], Imported]
 
-MODULES: dict[Format, str] = {"compose": "minikube.importers.compose"}
+MODULES: dict[Format, str] = {
+    "compose": "minikube.importers.compose",
+    "procfile": "minikube.importers.procfile",
+    "process_compose": "minikube.importers.process_compose.project",
+    "supervisord": "minikube.importers.supervisord.config",
+    "pm2": "minikube.importers.pm2.ecosystem",
+}
 """By format the module whose `read` is the reader."""
 
 

@@ -172,6 +172,13 @@ def _inline(value: Any) -> str:
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, str) and ('"' in value or "\\" in value) and "'" not in value and value.isprintable():
+        return f"'{value}'"
+    return _basic(value)
+
+
+def _basic(value: Any) -> str:
+    """Return a value that is no table or list; a string in double quotes."""
     return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 
@@ -180,5 +187,5 @@ def _long_string(text: str) -> str:
     lines = text.split("\n")
     if "'''" not in text and not text.endswith("'") and all(line.replace("\t", "").isprintable() for line in lines):
         return f"'''\n{text}'''"
-    body = "\n".join(_inline(line)[1:-1] for line in lines)
+    body = "\n".join(_basic(line)[1:-1] for line in lines)
     return f'"""\n{body}"""'

@@ -4,7 +4,7 @@
     dependency_graph   the order in which services start and stop
     instance_ports     the ports of an instance, and the choice of free ones
     service_diff       what differs between the services of two manifests
-    selection          the services that `up` starts: profiles, and services by name
+    selection/         the services that `up` starts, and those that `@group` and `@tag:x` stand for
     ids                the ids of instances
     registry_tokens    the tokens for the registry that are derived from the project's secret
     run_lookup         which supervisor runs a project directory

@@ -13,6 +13,7 @@ import pytest
 from minikube.model import CheckState
 from tests.e2e.engine import Base, docker
 from tests.e2e.podman import IMAGE, Podman
+from tests.e2e.reach import LOOK, SERVE
 from tests.e2e.small import Small
 from tests.eventually import eventually
 from tests.redis_server import RedisServer
@@ -42,77 +43,6 @@ def engine(request: pytest.FixtureRequest, base: Base) -> Iterator[EngineUnderTe
 
     yield EngineUnderTest("podman", IMAGE, run)
 
-
-SERVE = """
-import os, socket, sys, threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(os.environ["INSTANCE_ID"].encode())
-
-    def log_message(self, *_):
-        pass
-
-def echo(sock):
-    while True:
-        data, peer = sock.recvfrom(100)
-        sock.sendto(data, peer)
-
-host, *ports = sys.argv[1:]
-for port in ports:
-    threading.Thread(target=ThreadingHTTPServer((host, int(port)), Handler).serve_forever).start()
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind((host, int(port)))
-    threading.Thread(target=echo, args=(sock,)).start()
-"""
-"""Answers HTTP with the instance's id, and UDP with what comes."""
-
-LOOK = """
-import json, os, socket, sys, urllib.request
-from urllib.parse import urlsplit
-
-def visit(address):
-    try:
-        return urllib.request.urlopen(f"http://{address}/", timeout=10).read().decode()
-    except OSError as error:
-        return f"{address}: {error}"
-
-def send(address, *lines):
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), 10) as sock, sock.makefile("rb") as file:
-        for line in lines:
-            sock.sendall(line.encode() + b"\\r\\n")
-            reply = file.readline().decode().strip()
-    return reply
-
-def call(method, *params, token=""):
-    calls = [("Authenticate", (token,))] if token else []
-    lines = [
-        json.dumps({"method": f"Discovery.{name}", "params": list(values), "id": 1})
-        for name, values in [*calls, (method, params)]
-    ]
-    reply = json.loads(send(os.environ["MINIKUBE_REGISTRY"], *lines))
-    return reply["error"] or reply["result"]
-
-def get(name):
-    found = call("Get", name)
-    return visit(f"{found['IP']}:{found['Port']}") if isinstance(found, dict) else found
-
-addresses, names = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-own, token = os.environ["INSTANCE_ID"], os.environ["MINIKUBE_REGISTRY_TOKEN"]
-redis = urlsplit(os.environ["MINIKUBE_REDIS_URL"]).netloc
-print(json.dumps({
-    "visited": {address: visit(address) for address in addresses},
-    "got": {name: get(name) for name in names},
-    "forbidden": call("Maintenance", own, True, "x"),
-    "allowed": call("Maintenance", own, False, "x", token=token),
-    "redis": send(redis, "PING"),
-}))
-"""
-"""Prints what is found at addresses, and by `Get`; what the registry lets this instance do; what Redis answers."""
 
 CONTAINER = 'image = "IMAGE"\nvolumes = ["./serve.py:/serve.py:ro", "./look.py:/look.py:ro"]\n'
 SERVICES = f"""
@@ -204,7 +134,10 @@ class Shop(Small):
 
 
 def test_everything_is_reached_from_everywhere_also_after_kills(tmp_path: Path, engine: EngineUnderTest) -> None:
-    """By name, by `Get` and where it is published; the registry gives rights to a token only; a stop leaves no network."""
+    """By name, by `Get` and where it is published; the registry gives rights to a token only; a stop leaves no network.
+
+    A network that vanished is made again.
+    """
     (tmp_path / "serve.py").write_text(SERVE)
     (tmp_path / "look.py").write_text(LOOK)
     (redis_dir := tmp_path / "redis").mkdir()
@@ -233,6 +166,13 @@ def test_everything_is_reached_from_everywhere_also_after_kills(tmp_path: Path, 
             eventually(lambda name=name, pid=pid: shop.pid(name) != pid, what=f"another {name}")  # type: ignore[misc]
         shop.wait_passing()
         shop.look_around()
+
+        # What `docker network prune` does, and what is wrong with a network afterwards.
+        shop.run("stop", "web", "cache")
+        mine = ("--filter", "label=mini-kube-discovery.mark")
+        engine.run("network", "rm", engine.run("network", "ls", "--quiet", *mine))
+        shop.run("start", "web", "cache", code=None)
+        shop.wait_passing()
+        shop.look_around()
         shop.run("down")
-    mine = ("--filter", "label=mini-kube-discovery.mark")
     assert engine.run("ps", "--all", "--quiet", *mine) == engine.run("network", "ls", "--quiet", *mine) == ""

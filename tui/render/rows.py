@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from minikube.control.client.names import group_names
 from minikube.model import CheckState, InstanceView, ProcessState, ServiceView, Snapshot, Usage
 
 SEVERITY = (
@@ -121,9 +122,9 @@ def build_rows(
 ) -> tuple[Row, ...]:
     """Return the table's rows: services in the `order` (one of `SORT_ORDERS`), instances by name.
 
-    `pattern` keeps the rows that contain each of its words in their name, kind, tags, id, state, check, address or pid;
-    case does not matter. `problems_only` keeps instances for which `has_problem` holds. `folded` names the services
-    with hidden instances. The row with the key `keep` passes both filters.
+    `pattern` keeps the rows that contain each of its words in their name, kind, tags, groups (`@backend`), id, state, check,
+    address or pid; case does not matter. `problems_only` keeps instances for which `has_problem` holds. `folded` names the
+    services with hidden instances. The row with the key `keep` passes both filters.
     """
     instances: dict[str, list[InstanceView]] = {}
     for instance in snapshot.instances:
@@ -198,7 +199,7 @@ def _rows_of(
 
 def _matches(words: list[str], service: ServiceView, instance: InstanceView | None) -> bool:
     """Return whether a service, or its instance, contains each of the words."""
-    fields = [service.name, service.kind, *service.tags]
+    fields = [service.name, service.kind, *service.tags, *group_names([service])]
     if instance is not None:
         fields += [
             instance.name,

@@ -8,6 +8,8 @@ import click
 
 from minikube.cli.common import connect, print_json
 from minikube.cli.options import json_option, manifest_option, names_argument
+from minikube.control.client.names import expand_groups
+from minikube.project.selection.groups import is_group
 
 
 @click.command()
@@ -19,6 +21,8 @@ def describe_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json:
     from minikube.cli.render.details import describe_lines
 
     with connect(manifest) as client:
+        if any(map(is_group, names)):
+            names = expand_groups(client.status(), names)
         replies = [client.service(name) for name in names]
     if as_json:
         print_json(replies)

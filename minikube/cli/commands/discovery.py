@@ -20,7 +20,7 @@ import click
 
 from minikube.addresses import split_host_port
 from minikube.cli.common import manifest_path, print_json, print_message, running_files
-from minikube.cli.completion import complete_ids, complete_names
+from minikube.cli.completion import complete_ids, complete_single_names
 from minikube.cli.options import json_option, manifest_option, optional, parse_registry_option, pass_options
 from minikube.defaults import TOKEN_ENV
 from minikube.errors import MinikubeError, NotFound, NothingRunning, RemoteError, Unavailable, UsageError
@@ -154,7 +154,7 @@ def _running_registry(manifest: Path) -> tuple[str, str]:
 
 
 @click.command()
-@click.argument("name", shell_complete=complete_names)
+@click.argument("name", shell_complete=complete_single_names)
 @registry_option
 @json_option
 def get_command(name: str, registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:
@@ -168,7 +168,7 @@ def get_command(name: str, registry: str | None, manifest: tuple[str, ...], as_j
 
 
 @click.command()
-@click.argument("name", required=False, shell_complete=complete_names)
+@click.argument("name", required=False, shell_complete=complete_single_names)
 @registry_option
 @json_option
 def instances_command(name: str | None, registry: str | None, manifest: tuple[str, ...], as_json: bool) -> None:

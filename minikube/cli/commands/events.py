@@ -12,6 +12,7 @@ from minikube.cli.common import connect, print_json, print_json_line, print_mess
 from minikube.cli.goals import check_names
 from minikube.cli.options import json_option, manifest_option, names_argument, parse_time_option, pass_options
 from minikube.cli.stdout_watch import exit_with_reader
+from minikube.control.client.names import expand_groups
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
@@ -76,6 +77,7 @@ def events_command(options: EventsOptions) -> None:
         names = options.names
         if names:
             snapshot = client.status()
+            names = expand_groups(snapshot, names)
             check_names(snapshot, names)
             # Events name instances, not ids.
             names += tuple(view.name for view in snapshot.instances if view.id in names)

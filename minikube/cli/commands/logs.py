@@ -16,6 +16,7 @@ from minikube.cli.common import print_json_lines, print_message, running_files
 from minikube.cli.options import json_option, manifest_option, names_argument, optional, parse_time_option, pass_options
 from minikube.cli.render.colors import has_colour
 from minikube.cli.stdout_watch import exit_with_reader
+from minikube.control.client.names import expand_groups
 from minikube.errors import NothingRunning, UsageError
 from minikube.project_dir import ManifestFiles
 
@@ -190,11 +191,14 @@ def _read_from_supervisor(path: Path, names: tuple[str, ...], query: LogQuery) -
     """
     from minikube.control.client.blocking import ControlClient, find_supervisor
 
-    client = ControlClient(find_supervisor(path))
+    endpoint = find_supervisor(path)
+    with ControlClient(endpoint) as client:
+        snapshot = client.status()
+    names = expand_groups(snapshot, names)
     instances = [
-        view.name for view in client.status().instances if not names or {view.name, view.service, view.id} & set(names)
+        view.name for view in snapshot.instances if not names or {view.name, view.service, view.id} & set(names)
     ]
-    return LogBatches(instances, client.log_batches(names, query))
+    return LogBatches(instances, ControlClient(endpoint).log_batches(names, query))
 
 
 def _read_from_files(

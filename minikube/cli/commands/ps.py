@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -10,15 +11,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from minikube.cli.common import connect, manifest_path, print_json, print_json_line, print_message
-from minikube.cli.options import existing_manifest_argument, json_option
+from minikube.cli.completion import complete_names
+from minikube.cli.goals import check_names
+from minikube.cli.options import existing_manifest_argument, json_option, manifest_option, resolve_positional
 from minikube.cli.stdout_watch import exit_with_reader
+from minikube.control.client.names import expand_groups, own_services
 from minikube.errors import NothingRunning, Unavailable, Unresponsive, UsageError
+from minikube.project.selection.groups import known_names
 
 if TYPE_CHECKING:
     from minikube.cli.render.schemas import InstanceRow
     from minikube.control.client.blocking import ControlClient
+    from minikube.model import Snapshot
 
 REDRAW_INTERVAL_S = 2.0
 """`ps --watch` draws at least this often, because ages and usage change without a new revision."""
@@ -28,23 +35,53 @@ PIDS_SHOWN = 5
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="[MANIFEST] [NAME]...", shell_complete=complete_names)
 @click.option("-w", "--watch", is_flag=True, help="Keep showing changes; with --json, a line for each changed row.")
-@existing_manifest_argument
+@manifest_option
 @json_option
-def ps_command(manifest: tuple[str, ...], watch: bool, as_json: bool) -> None:
-    """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready."""
+def ps_command(words: tuple[str, ...], manifest: tuple[str, ...], watch: bool, as_json: bool) -> None:
+    """List instances: state, health, pid, restarts, usage, address, and why an instance is not ready.
+
+    Without NAMES, which are services, instances, ids or groups (@NAME), all instances are listed.
+    """
+    manifest, names = _split_words(words, manifest)
     if watch and not as_json and not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal — add --json, or use `minikube events -f`")
     with _connect(manifest) as client:
+        if names:
+            snapshot = client.status()
+            check_names(snapshot, expand_groups(snapshot, names))
         if watch:
-            _watch(client, as_json)
+            _watch(client, names, as_json)
             return
         from minikube.cli.render.ps_table import instance_rows
 
         if as_json:
-            print_json(instance_rows(client.status(), time.time()))
+            print_json(instance_rows(_select(client.status(), names), time.time()))
         else:
-            _print_table(client)
+            _print_table(client, names)
+
+
+def _split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the files of the manifest and the names, from the arguments of `ps`: a path is the manifest.
+
+    `manifest` is the value of `-m`. Raises UsageError for a path that does not exist.
+    """
+    if not words or words[0].startswith("@"):
+        return manifest, words
+    if not os.path.exists(words[0]) and "/" not in words[0] and "." not in words[0]:
+        return manifest, words
+    return resolve_positional(words[0], manifest), words[1:]
+
+
+def _select(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
+    """Return the snapshot with the instances of `names` only; without names, with all."""
+    if not names:
+        return snapshot
+    # Again at each change: an edit of the manifest may change who is in a group.
+    wanted = set(known_names(own_services(snapshot), names))
+    found = tuple(view for view in snapshot.instances if not wanted.isdisjoint((view.service, view.name, view.id)))
+    return replace(snapshot, instances=found)
 
 
 @contextmanager
@@ -67,8 +104,8 @@ def _connect(manifest: tuple[str, ...]) -> Iterator[ControlClient]:
         raise
 
 
-def _print_table(client: ControlClient, revision: int = -1) -> int:
-    """Print the table of instances and return its revision.
+def _print_table(client: ControlClient, names: tuple[str, ...], revision: int = -1) -> int:
+    """Print the table of the instances of `names`, or of all, and return its revision.
 
     With a `revision`, first wait until the state has changed since then, and clear the screen.
     """
@@ -77,12 +114,12 @@ def _print_table(client: ControlClient, revision: int = -1) -> int:
 
     snapshot = client.status() if revision < 0 else client.status(after=revision, wait=REDRAW_INTERVAL_S)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    lines = list(ps_lines(snapshot, time.time(), width, colour=has_colour(sys.stdout)))
+    lines = list(ps_lines(_select(snapshot, names), time.time(), width, colour=has_colour(sys.stdout)))
     click.echo("\n".join([CLEAR_SCREEN + lines[0], *lines[1:]] if revision >= 0 else lines), color=True)
     return snapshot.revision
 
 
-def _watch(client: ControlClient, as_json: bool) -> None:
+def _watch(client: ControlClient, names: tuple[str, ...], as_json: bool) -> None:
     """Print the table after each change, or changed rows as JSON lines, until Ctrl-C or the end of the supervisor."""
     from minikube.cli.render.ps_table import instance_rows
 
@@ -91,11 +128,11 @@ def _watch(client: ControlClient, as_json: bool) -> None:
     revision = -1 if as_json else 0
     try:
         while not as_json:
-            revision = _print_table(client, revision)
+            revision = _print_table(client, names, revision)
         while True:
             snapshot = client.status(after=revision, wait=REDRAW_INTERVAL_S * 10)
             revision = snapshot.revision
-            rows = {row.id: row for row in instance_rows(snapshot, time.time())}
+            rows = {row.id: row for row in instance_rows(_select(snapshot, names), time.time())}
             for row in rows.values():
                 if printed.get(row.id) != row:
                     print_json_line(row)

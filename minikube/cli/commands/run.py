@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from minikube.cli.common import manifest_files, manifest_path, other_running_files
-from minikube.cli.completion import complete_names
+from minikube.cli.completion import complete_single_names
 from minikube.cli.execute import execute_in_container, execute_on_host
 from minikube.cli.options import is_from_environment, manifest_option, pass_options
+from minikube.control.client.names import own_services
 from minikube.errors import MinikubeError, NotFound, NothingRunning, UsageError
+from minikube.project.selection.groups import single_name
 
 if TYPE_CHECKING:
     from minikube.manifest import Manifest, ServiceSpec
@@ -52,7 +54,7 @@ env_option = click.option(
 
 
 @click.command(context_settings=COMMAND_FOLLOWS)
-@click.argument("name", metavar="SERVICE", shell_complete=complete_names)
+@click.argument("name", metavar="SERVICE", shell_complete=complete_single_names)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @env_option
 @manifest_option
@@ -69,13 +71,14 @@ def run_command(options: RunOptions) -> NoReturn:
     from minikube.project_dir import project_dir
 
     manifest, snapshot = read_project(options.manifest)
+    name = single_name(tuple(manifest.services.values()), options.name)
     mark = f"{RUN_ENV}={project_dir(manifest.path)}"  # `down` finds the command by this variable
-    spec = _find_service(manifest, options.name)
+    spec = _find_service(manifest, name)
     execute_on_host(manifest, snapshot, spec, None, options.command, (*options.variables, mark))
 
 
 @click.command(context_settings=COMMAND_FOLLOWS)
-@click.argument("name", shell_complete=complete_names)
+@click.argument("name", shell_complete=complete_single_names)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @env_option
 @manifest_option
@@ -88,6 +91,7 @@ def exec_command(options: RunOptions) -> NoReturn:
     """
     options = take_late_options(options)
     manifest, snapshot = read_project(options.manifest)
+    options = replace(options, name=_single_name(manifest, snapshot, options.name))
     if snapshot is None:
         advice = "`minikube up` starts it"
         if service := _service_for_run(manifest, options.name):
@@ -104,7 +108,7 @@ def exec_command(options: RunOptions) -> NoReturn:
 
 
 @click.command()
-@click.argument("name", shell_complete=complete_names)
+@click.argument("name", shell_complete=complete_single_names)
 @manifest_option
 def shell_command(name: str, manifest: tuple[str, ...]) -> NoReturn:
     """Open $SHELL with the environment and in the directory of NAME.
@@ -113,11 +117,17 @@ def shell_command(name: str, manifest: tuple[str, ...]) -> NoReturn:
     one, and the shell is in its container, where it has one.
     """
     project = read_project(manifest)
+    name = _single_name(project.manifest, project.snapshot, name)
     instance = _find_instance(project.snapshot, name) if project.snapshot else None
     if project.snapshot and instance:
         _execute_beside(project.manifest, project.snapshot, instance, (), ())
     spec = _find_service(project.manifest, name)
     execute_on_host(project.manifest, project.snapshot, spec, None, _user_shell(), ())
+
+
+def _single_name(manifest: Manifest, snapshot: Snapshot | None, name: str) -> str:
+    """Return `name`, or the only service of a group: of the running manifest, where one runs. Raises NotFound and UsageError."""
+    return single_name(own_services(snapshot) if snapshot else tuple(manifest.services.values()), name)
 
 
 def read_project(manifest: tuple[str, ...]) -> Project:

@@ -11,22 +11,35 @@ import click
 from minikube.cli.common import connect, print_instances_json, print_message
 from minikube.cli.completion import complete_services, complete_signals
 from minikube.cli.options import json_option, manifest_option, names_argument, pass_options
+from minikube.control.client.names import expand_groups, own_services
 from minikube.errors import MinikubeError, NotFound, UsageError
+from minikube.project.dependency_graph import start_order
+from minikube.project.selection.groups import expand_names, is_group
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
-    from minikube.model import InstanceView
+    from minikube.model import InstanceView, Snapshot
 
 Request = Callable[["ControlClient", str], object]
 
 
-def request_each(manifest: tuple[str, ...], names: tuple[str, ...], done: str, request: Request, as_json: bool) -> int:
+def request_each(
+    manifest: tuple[str, ...],
+    names: tuple[str, ...],
+    done: str,
+    request: Request,
+    as_json: bool,
+    *,
+    dependents_first: bool = False,
+) -> int:
     """Call `request` with each name and print `NAME done`, or with `as_json` the instances; return the exit code.
 
-    `done` is a word such as "stopped". Raises NotFound for an unknown name before the first request. A failed request
-    is printed, and the others are still made.
+    `done` is a word such as "stopped". Groups stand for their services, with `dependents_first` in the order of a stop.
+    Raises NotFound for an unknown name before the first request. A failed request is printed, and the others are still
+    made.
     """
     with connect(manifest) as client:
+        names = _in_order(client.status(), names, dependents_first) if any(map(is_group, names)) else names
         before = {name: client.service(name).instances for name in names}  # raises NotFound
         exit_code = 0
         for name in names:
@@ -43,6 +56,15 @@ def request_each(manifest: tuple[str, ...], names: tuple[str, ...], done: str, r
         if as_json:
             print_instances_json(client.status(), names)
         return exit_code
+
+
+def _in_order(snapshot: Snapshot, names: tuple[str, ...], dependents_first: bool) -> tuple[str, ...]:
+    """Return the names, with the services of each group in the order of their dependencies."""
+    services = {service.name: service for service in own_services(snapshot)}
+    needs = {name: [need for need in service.depends_on if need in services] for name, service in services.items()}
+    order = start_order(needs)
+    ordered = [services[name] for name in (reversed(order) if dependents_first else order)]
+    return expand_names(ordered, names)
 
 
 def describe_result(done: str, before: Sequence[InstanceView], after: Sequence[InstanceView]) -> str:
@@ -71,7 +93,9 @@ def start_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bo
 @json_option
 def stop_command(names: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Stop services or instances, and wait until their processes have ended. They stay stopped until you start them."""
-    return request_each(manifest, names, "stopped", lambda client, name: client.stop(name), as_json)
+    return request_each(
+        manifest, names, "stopped", lambda client, name: client.stop(name), as_json, dependents_first=True
+    )
 
 
 @click.command()
@@ -116,13 +140,17 @@ def kill_command(names: tuple[str, ...], signal: str, manifest: tuple[str, ...],
 def scale_command(assignments: tuple[str, ...], manifest: tuple[str, ...], as_json: bool) -> int:
     """Set the number of replicas of services: minikube scale product=3 order=2."""
     replicas = _parse_replicas(assignments)
+    if any(map(is_group, replicas)):
+        with connect(manifest) as client:
+            snapshot = client.status()
+        replicas = {one: number for name, number in replicas.items() for one in expand_groups(snapshot, (name,))}
     return request_each(
         manifest, tuple(replicas), "scaled", lambda client, name: client.scale(name, replicas[name]), as_json
     )
 
 
 def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
-    """Return the number of replicas by service, from words such as `web=2`, or from the two words `web 2`.
+    """Return the number of replicas by service or group, from words such as `web=2`, or from the two words `web 2`.
 
     Raises UsageError.
     """
@@ -132,7 +160,7 @@ def _parse_replicas(words: tuple[str, ...]) -> dict[str, int]:
         words = (f"{words[0]}={words[1]}",)
     replicas: dict[str, int] = {}
     for word in words:
-        name, equals, number = word.partition("=")
+        name, equals, number = word.rpartition("=")  # the name of a tag may have the character
         if not equals or not number.isascii() or not number.isdigit() or len(number) > 6:
             raise UsageError(f"expected NAME=N, such as product=3, got {word!r}")
         if int(number) > MAX_REPLICAS:

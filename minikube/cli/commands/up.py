@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minikube.cli.common import dashboard_lack, manifest_files, print_message
-from minikube.cli.completion import complete_services
+from minikube.cli.completion import complete_groups, complete_services
 from minikube.cli.lifecycle.up_session import UpSession
 from minikube.cli.options import manifest_option, pass_options, timeout_option
 from minikube.errors import MinikubeError, NothingRunning, Unavailable, Unresponsive, UsageError
@@ -46,6 +46,7 @@ class UpOptions:
     timestamps: bool
     build: bool
     profiles: tuple[str, ...]
+    groups: tuple[str, ...]
     watch: bool
     exit_with: str
     """A service, or empty."""
@@ -77,6 +78,14 @@ class UpOptions:
     metavar="NAME",
     help="Also start the services of this profile (* for all); may be given again.",
 )
+@click.option(
+    "--group",
+    "groups",
+    multiple=True,
+    metavar="NAME",
+    help="Start the services of this group, as @NAME does; may be given again.",
+    shell_complete=complete_groups,
+)
 @click.option("--watch", is_flag=True, help="Apply the manifest each time it, .env or an env_file is saved.")
 @click.option(
     "--exit-with", metavar="SERVICE", default="", help="Stop everything when SERVICE ends, and exit with its exit code."
@@ -90,6 +99,8 @@ class UpOptions:
 def up_command(options: UpOptions) -> int:
     """Start the services of MANIFEST, or only the named services and what they depend on.
 
+    @NAME stands for the services of a group, @tag:NAME for those with a tag.
+
     On a terminal the dashboard is shown; otherwise, or with --plain, log lines are printed. The first Ctrl-C stops all
     services, in reverse order of their dependencies; the second one kills them.
     """
@@ -98,6 +109,7 @@ def up_command(options: UpOptions) -> int:
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
     files, names = split_words(options.words, options.manifest)
+    names += tuple(f"@{group.removeprefix('@')}" for group in options.groups)
     _refuse_second_run(files)
     manifest = load_manifest(files)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
@@ -138,7 +150,8 @@ def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[Mani
     The first word is the manifest when it looks like a path, or when it names a directory and no service of the default
     manifest. `manifest` is the value of `-m`. Raises UsageError when both are given.
     """
-    is_path = words[:1] and ("/" in words[0] or "." in words[0])  # the name of a service has neither
+    # The name of a service has neither; that of a tag may have both.
+    is_path = words[:1] and not words[0].startswith("@") and ("/" in words[0] or "." in words[0])
     if words and words[0] in PROCFILES and os.path.isfile(words[0]):
         raise UsageError(
             f"{words[0]}: a manifest is TOML, not a Procfile — `minikube import {words[0]}` writes one from it"
@@ -165,12 +178,15 @@ def services_to_start(manifest: Manifest, options: LaunchOptions) -> tuple[str, 
 
     Raises UsageError for a service or profile that the manifest does not have.
     """
-    from minikube.project.selection import check_dependencies, check_selection, select_services
+    from minikube.project.selection.groups import is_group
+    from minikube.project.selection.profiles import check_dependencies, check_selection, select_services
 
     check_selection(manifest.services, options.services, options.profiles)
     check_dependencies(manifest.services, options.services, options.profiles)
     names = select_services(manifest.services, options.services, options.profiles)
     if options.exit_with:
+        if is_group(options.exit_with):
+            raise UsageError(f"--exit-with {options.exit_with}: expected one service, not a group")
         check_selection(manifest.services, (options.exit_with,), ())
         if options.exit_with not in names or not manifest.services[options.exit_with].replicas:
             raise UsageError(f"--exit-with {options.exit_with}: this service is not started — name it, or its profile")

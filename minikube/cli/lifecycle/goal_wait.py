@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from minikube.cli.common import connect, print_instances_json, print_json, print_message
 from minikube.cli.exit_codes import TIMED_OUT
 from minikube.cli.goals import check_names, find_missing, summarize_missing
+from minikube.control.client.names import expand_groups, own_services
 from minikube.errors import NothingRunning, Unavailable
+from minikube.project.selection.groups import known_names
 
 if TYPE_CHECKING:
     from minikube.control.client.blocking import ControlClient
@@ -34,8 +36,12 @@ def wait_for_goal(
     deadline = time.monotonic() + timeout
     try:
         with connect(manifest) as client:
+            snapshot = client.status()
             if goal != "gone":
-                check_names(client.status(), names)
+                names = expand_groups(snapshot, names)
+                check_names(snapshot, names)
+            elif names and not (names := known_names(own_services(snapshot), names)):
+                raise NothingRunning("nothing is in these groups any more")
             missing = wait_until(client, names, goal, deadline)
             if as_json:
                 print_instances_json(client.status(), names)

@@ -14,6 +14,7 @@ from minikube.cli.completion import complete_services
 from minikube.cli.options import manifest_option
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import MinikubeError, NotFound
+from minikube.project.selection.groups import expand_names
 from minikube.project_dir import project_dir
 
 if TYPE_CHECKING:
@@ -32,14 +33,20 @@ def build_command(services: tuple[str, ...], no_cache: bool, manifest: tuple[str
     The output of the container engine is printed. When a build fails, the others are still built, and the exit code is 1.
     """
     from minikube.manifest import load_manifest
+    from minikube.manifest.diagnostics import join_words
 
     loaded = load_manifest(manifest_files(manifest))
-    for name in services:
+    specs = tuple(loaded.services.values())
+    selected = expand_names(specs, services)
+    for name in selected:
         if name not in loaded.services:
             raise NotFound(f"{name}: no such service in {loaded.path} — it has {', '.join(loaded.services)}")
-        if loaded.services[name].build is None:
+        # Of a group, those that have a build are built.
+        if loaded.services[name].build is None and name in services:
             raise MinikubeError(f"{name}: nothing to build — set services.{name}.build")
-    failures = build_images(loaded, services, no_cache=no_cache)
+    if services and not any(loaded.services[name].build for name in selected):
+        raise MinikubeError(f"{join_words(services, 'and')}: nothing to build — no service of it has `build`")
+    failures = build_images(loaded, selected, no_cache=no_cache)
     if not failures:
         print_message(f"nothing to build: no service of {loaded.path.name or DEFAULT_FILE} has `build`")
     return 1 if any(failures.values()) else 0

@@ -17,7 +17,7 @@ from minikube.manifest import Manifest, ServiceSpec, shown_command
 from minikube.model import ServiceView
 from minikube.project import dependency_graph, orphans
 from minikube.project.ids import instance_id
-from minikube.project.selection import select_services
+from minikube.project.selection.profiles import select_services
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance import desired_state

@@ -19,8 +19,8 @@ HERE = Path(sys.executable).parent
 BASH = """
 source <(minikube completion bash)
 complete -p minikube >/dev/null || exit 9
-COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
-_minikube_completion minikube
+COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+$(complete -p minikube | grep -o "_minikube_[a-z]*") minikube
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 ZSH = """
@@ -81,6 +81,25 @@ async def test_names_of_running_instances_are_offered(shell: str, project: Path,
     async with running(project) as server:
         server.store.put_instances(InstanceView("cccccccc", "product", "product-2", ProcessState.RUNNING))
         await wait_offered(shell, "minikube logs p", project, ["product", "product-2"])
+
+
+@pytest.mark.parametrize(
+    ("shell", "line", "offered"),
+    [
+        ("bash", "minikube up --group b", "backend"),
+        ("bash", "minikube restart @b", "backend"),
+        ("bash", "minikube logs @tag:s", "setup"),
+        ("zsh", "minikube logs @tag:s", "@tag:setup"),
+        ("fish", "minikube logs @tag:s", "@tag:setup"),
+    ],
+)
+def test_groups_and_tags_are_offered_where_several_services_can_stand(
+    shell: str, line: str, offered: str, project: Path, need: Callable[[str], str]
+) -> None:
+    """bash replaces only what follows the last of the characters at which it splits words."""
+    need(shell)
+    (project / "supervisor.toml").write_text('[services.x]\ngroups = ["backend"]\ntags = ["setup"]\n')
+    assert tab(shell, line, project) == [offered]
 
 
 async def test_ids_are_offered_where_an_id_is_wanted(project: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from minikube.cli.app import run
 from minikube.cli.commands import ps
@@ -185,6 +186,66 @@ def test_unknown_names_exit_with_4_and_change_nothing(minikube: Run, supervisor:
         assert err.startswith("minikube: ")
         assert "nope" in err
     assert supervisor.requests == []
+
+
+@pytest.fixture
+def grouped(supervisor: FakeSupervisor) -> FakeSupervisor:
+    """Order, which depends on product, and product are the group backend; held has a tag."""
+    order, product = ServiceView("order", depends_on={"product": "healthy"}), ServiceView("product")
+    for service in (order, product):
+        supervisor.store.put_services(replace(service, groups=("backend",)))
+    supervisor.store.put_services(ServiceView("held", tags=("slow",)))
+    return supervisor
+
+
+@pytest.mark.parametrize(
+    ("arguments", "requests"),
+    [
+        (["start", "@backend"], [("start", "product"), ("start", "order")]),
+        (["stop", "@backend"], [("stop", "order"), ("stop", "product")]),
+        (["restart", "order", "@backend"], [("restart", "order"), ("restart", "product")]),
+        (["scale", "@backend=2"], [("scale", "product", 2), ("scale", "order", 2)]),
+        (["kill", "@backend"], [("kill", "product", "KILL"), ("kill", "order", "KILL")]),
+        (["maintenance", "@backend"], [("maintenance", "product", True, ""), ("maintenance", "order", True, "")]),
+        (["logs", "--clear", "@backend"], [("clear_logs", "product", "order")]),
+    ],
+)
+def test_a_group_stands_for_its_services_in_the_order_of_their_dependencies(
+    minikube: Run, grouped: FakeSupervisor, arguments: list[str], requests: list[Any]
+) -> None:
+    """The other way round where they are stopped."""
+    assert minikube(*arguments)[0] == 0
+    assert grouped.requests == requests
+
+
+def test_a_group_selects_what_is_shown(minikube: Run, grouped: FakeSupervisor) -> None:
+    assert [line.split()[0] for line in minikube("ps", "@backend")[1].splitlines()] == ["NAME", "product", "order"]
+    assert [row["name"] for row in json.loads(minikube("ps", "--json", "held", "1")[1])] == ["product", "held"]
+    assert [one["service"]["name"] for one in json.loads(minikube("describe", "--json", "@backend")[1])] == [
+        "product",
+        "order",
+    ]
+    assert minikube("logs", "--no-prefix", "@tag:slow")[1].startswith("held tail")
+    assert minikube("events", "@backend")[1].count("product started") == 1
+    assert minikube("events", "@tag:slow")[1] == ""
+    assert "order is pending" in minikube("wait", "--timeout", "10ms", "@backend")[2]
+    assert minikube("wait", "--for", "gone", "@nothing")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["ps", "start", "logs", "describe", "events", "wait", "exec"])
+def test_an_unknown_group_exits_with_4_and_the_nearest_one(
+    minikube: Run, grouped: FakeSupervisor, command: str
+) -> None:
+    code, out, err = minikube(command, "@backnd")
+    assert (code, out, err) == (4, "", "minikube: @backnd: no such group (did you mean @backend?)\n")
+    assert grouped.requests == []
+
+
+def test_where_one_service_is_wanted_a_group_of_several_is_a_usage_error(
+    minikube: Run, grouped: FakeSupervisor
+) -> None:
+    code, _, err = minikube("exec", "@backend", "--", "true")
+    assert (code, err) == (2, "minikube: @backend: expected one service, got product and order — name one of them\n")
 
 
 @pytest.mark.parametrize(

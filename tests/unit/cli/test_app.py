@@ -71,7 +71,7 @@ def test_help_imports_no_heavy_module() -> None:
         (["kill", "-s", "NOPE", "x"], "minikube: --signal: expected a signal such as TERM, INT or QUIT, got 'NOPE'\n"),
         (["completion"], "minikube: missing argument '{bash|zsh|fish}'"),
         (["down", "product"], "minikube: product: no such file — expected a manifest or its directory"),
-        (["ps", "product"], "minikube: product: no such file — expected a manifest or its directory"),
+        (["ps", "product.toml"], "minikube: product.toml: no such file — expected a manifest or its directory"),
         (["apply", "nope.toml"], "minikube: nope.toml: no such file — expected a manifest or its directory"),
         (["register", "x", "y"], "minikube: HOST:PORT: expected an address such as 127.0.0.1:8080, got 'y'\n"),
         (["register", "x", "127.0.0.1:80", "--meta", "foo"], "minikube: --meta: expected KEY=VALUE, got 'foo'\n"),

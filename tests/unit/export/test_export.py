@@ -141,6 +141,37 @@ def test_compose_publishes_the_ports_of_a_container_as_the_project_does(network:
     assert ranged["ports"] == ["[::1]:8080-8081:80"]
 
 
+NAMED: Tree = {
+    "admin": 9230,
+    "dns": {"port": "5300-5309", "container_port": 53, "protocol": "udp"},
+    "free": "auto",
+    "with-a-very-long-name": "auto",
+}
+
+
+def test_compose_has_named_ports_with_their_variables() -> None:
+    x = compose(manifest(service(port=8080, ports=NAMED, command="run ${PORT_FREE}")))[0]["services"]["x"]
+    assert x["ports"] == ["127.0.0.1:8080:8080", "127.0.0.1:9230:9230", "127.0.0.1:5300-5309:53/udp"]
+    assert x["expose"] == ["8081", "8082"]
+    assert x["command"] == ["run", "8081"]
+    variables = {"PORT": "8080", "PORT_ADMIN": "9230", "PORT_DNS": "53", "PORT_FREE": "8081"}
+    assert variables.items() <= x["environment"].items()
+
+
+def test_kubernetes_has_named_ports_with_their_variables() -> None:
+    """Also without the key `port`. A name that is too long for a port becomes its number."""
+    objects = kubernetes(manifest(service(ports=NAMED)))[0]
+    pod, found = container(objects, "Deployment", "x"), objects["Service", "x"]
+    assert pod["ports"] == [
+        {"name": "admin", "containerPort": 9230},
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "free", "containerPort": 8080},
+        {"name": "port-8081", "containerPort": 8081},
+    ]
+    assert found["spec"]["ports"][1] == {"name": "dns", "port": 53, "targetPort": "dns", "protocol": "UDP"}
+    assert {"name": "PORT_ADMIN", "value": "9230"} in pod["env"]
+
+
 def test_compose_does_not_wait_for_a_health_check_that_it_cannot_run() -> None:
     raw = service(health={"log": "ready"})
     raw["services"]["y"] = {"image": "y", "register": "none", "depends_on": {"x": "healthy"}}
@@ -348,6 +379,47 @@ def test_no_secret_is_written_unless_asked_for(export: Any, url: str) -> None:
     shown, _ = export(manifest(raw), ExportOptions(with_secrets=True))
     assert str(shown).count(SECRET) >= 3
     assert not [name for name in map(str, shown) if "StatefulSet" in name]
+
+
+WEB: Tree = {
+    "image": "web:1",
+    "register": "none",
+    "groups": ["backend"],
+    "on_exit": "stop-all-on-failure",
+    "depends_on": {"seed": "exited", "cache": {"condition": "healthy", "required": False}},
+}
+POLICIES: Tree = {
+    "name": "p",
+    "services": {
+        "web": WEB,
+        "seed": {"image": "seed:1", "restart": "never", "register": "none"},
+        "cache": {"image": "cache:1", "port": 80, "health": "tcp", "register": "self"},
+    },
+}
+
+
+def test_compose_waits_for_an_end_whatever_its_code_and_for_optional_services_without_requiring_them() -> None:
+    tree, plan = compose(manifest(POLICIES))
+    web = tree["services"]["web"]
+    assert web["depends_on"]["seed"] == {"condition": "service_completed_successfully", "required": False}
+    assert web["depends_on"]["cache"] == {"condition": "service_healthy", "required": False}
+    assert web["labels"] == {"mini-kube-discovery.group.backend": "true"}
+    notes = notes_text(plan)
+    assert "services.web.on_exit: is an option of Compose" in notes
+    assert "docker compose up --abort-on-container-failure --exit-code-from web" in notes
+    assert "services.web.depends_on.seed: Compose warns where it fails" in notes
+
+
+def test_kubernetes_does_not_wait_for_optional_services() -> None:
+    objects, plan = kubernetes(manifest(POLICIES))
+    pod = objects["Deployment", "web"]["spec"]["template"]
+    assert "initContainers" not in pod["spec"]
+    assert pod["metadata"]["labels"]["mini-kube-discovery.group/backend"] == "true"
+    assert ("Job", "seed") in objects, "what others wait for runs once"
+    notes = notes_text(plan)
+    assert "services.web.depends_on.cache: is optional" in notes
+    assert "services.web.depends_on.seed: Kubernetes does not wait until seed is exited" in notes
+    assert "services.web.on_exit: has no counterpart" in notes
 
 
 def test_the_lines_of_shell_are_run_by_a_shell_there_too() -> None:

@@ -1,6 +1,7 @@
 """Keys and the mouse in the dashboard: marks, search, folding, levels, sorting, copying."""
 
 import pytest
+from msgspec import structs
 from textual import events
 from textual.pilot import Pilot
 
@@ -208,6 +209,29 @@ def test_the_palette_moves_by_pages_on_a_terminal_of_three_lines() -> None:
         assert app.screen is app._main
 
     run_dashboard(steps, size=(10, 3), snapshot=shop())
+
+
+def test_the_palette_and_the_filter_know_groups() -> None:
+    """A command for a group asks once, and is sent for each of its services."""
+
+    async def steps(app: Dashboard, pilot: Pilot[str], connection: FakeConnection) -> None:
+        await wait_idle(pilot)
+        commands = {command.title: command for command in app.get_system_commands(app.screen)}
+        assert commands["Stop @shop"].help == "product, order"
+        commands["Stop @shop"].callback()
+        await wait_for(app, pilot, "Stop product, order?")
+        await pilot.press("y")
+        await wait_idle(pilot)
+        assert connection.commands == [Command("stop", "product"), Command("stop", "order")]
+        await pilot.press("slash", *"@shop", "enter")
+        await wait_idle(pilot)
+        assert {row.service.name for row in app._main.table.rows} == {"product", "order"}
+
+    services = tuple(
+        structs.replace(service, groups=("shop",) if service.name in ("product", "order") else ())
+        for service in shop().services
+    )
+    run_dashboard(steps, snapshot=structs.replace(shop(), services=services))
 
 
 def test_an_error_that_no_code_handles_is_kept_with_its_traceback() -> None:

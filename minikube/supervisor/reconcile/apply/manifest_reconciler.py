@@ -19,7 +19,7 @@ from minikube.errors import MinikubeError, UsageError
 from minikube.manifest import Manifest, ServiceSpec, load_manifest
 from minikube.manifest.load import default_name
 from minikube.model import ProcessState
-from minikube.project.selection import check_dependencies
+from minikube.project.selection.profiles import check_dependencies
 from minikube.project_dir import ManifestFiles
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState

@@ -178,9 +178,9 @@ class ProjectNetwork:
             if not self._is_on_this_machine:
                 kind = self._client.engine.kind
                 self._report_event(
-                    f"{kind} runs without root or on another machine: containers on the project's network reach no process,"
-                    " registry or Redis of this machine, and are registered where their ports are published"
-                    ' — set network = "host" for those that need more, or run the engine as root',
+                    f"{kind} runs without root or on another machine: containers on the project's network reach neither"
+                    " processes nor the registry of this machine, and no Redis on its loopback; they are registered where"
+                    ' their ports are published — set network = "host" for those that need more, or run the engine as root',
                     "warning",
                 )
         return self._is_on_this_machine

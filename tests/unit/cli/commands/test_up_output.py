@@ -7,7 +7,7 @@ import pytest
 from minikube.cli.app import run
 from minikube.cli.commands.up import UpOptions
 
-OPTIONS = UpOptions((), (), False, False, 60.0, False, False, False, (), False, "", False)
+OPTIONS = UpOptions((), (), False, False, 60.0, False, False, False, (), (), False, "", False)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
 from minikube.manifest.diagnostics import did_you_mean
 from minikube.project import dependency_graph
+from minikube.project.selection.groups import expand_names, known_names
 
 ALL_PROFILES = "*"
 """The name that activates all profiles."""
@@ -19,10 +20,13 @@ ALL_PROFILES = "*"
 def select_services(
     services: Mapping[str, ServiceSpec], only: Iterable[str], profiles: Iterable[str]
 ) -> frozenset[str]:
-    """Return the names of the services to start. A name in `only` without a service is ignored: an edit may remove a service."""
-    active = set(profiles)
-    named = [name for name in only if name in services]
-    if not any(True for _ in only):  # no names at all: profiles decide
+    """Return the names of the services to start. A name in `only` without a service is ignored: an edit may remove a service.
+
+    Names of groups count each time anew: an edit may change who is in one.
+    """
+    active, only = set(profiles), tuple(only)
+    named = _named(services, only)
+    if not only:  # no names at all: profiles decide
         named = [
             name
             for name, spec in services.items()
@@ -35,7 +39,7 @@ def select_services(
 
 def check_selection(services: Mapping[str, ServiceSpec], only: Iterable[str], profiles: Iterable[str]) -> None:
     """Raise `UsageError` for a service or profile that the manifest does not have."""
-    for name in only:
+    for name in expand_names(tuple(services.values()), only, UsageError):
         if name not in services:
             hint = did_you_mean(name, list(services)) or f" (there are: {', '.join(services) or 'none'})"
             raise UsageError(f"{name}: no such service in the manifest{hint}")
@@ -51,7 +55,7 @@ def check_dependencies(services: Mapping[str, ServiceSpec], only: Iterable[str],
 
     A service that is named activates its own profiles, as in Compose.
     """
-    named = [name for name in only if name in services]
+    named = _named(services, only)
     active = {*profiles, *(profile for name in named for profile in services[name].profiles)}
     for name in sorted(select_services(services, only, profiles)):
         for needed in services[name].required_dependencies:
@@ -61,3 +65,8 @@ def check_dependencies(services: Mapping[str, ServiceSpec], only: Iterable[str],
                     f"{name}: depends on {needed}, which is only in the profile {' or '.join(wanted)}"
                     f" — add --profile {wanted[0]}, or name both services"
                 )
+
+
+def _named(services: Mapping[str, ServiceSpec], only: Iterable[str]) -> list[str]:
+    """Return the existing services that are named, by their names or groups."""
+    return [name for name in known_names(tuple(services.values()), only) if name in services]

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec
-from minikube.project.selection import check_dependencies, check_selection, select_services
+from minikube.project.selection.profiles import check_dependencies, check_selection, select_services
 from tests.unit.manifest.cases import ROOT
 
 
@@ -42,6 +42,20 @@ SERVICES = {
 )
 def test_profiles_and_names_select_services(only: tuple[str, ...], profiles: tuple[str, ...], names: str) -> None:
     assert select_services(SERVICES, only, profiles) == frozenset(names.split())
+
+
+def test_a_group_selects_the_services_that_are_in_it_now() -> None:
+    """Whatever their profiles, as if each was named."""
+    services = {
+        name: structs.replace(spec, groups=("all",) if name in ("debug", "api") else ())
+        for name, spec in SERVICES.items()
+    }
+    assert select_services(services, ("@all",), ()) == {"debug", "api", "db"}
+    check_selection(services, ("@all",), ())
+    check_dependencies(services, ("@all",), ())
+    assert select_services(SERVICES, ("@all",), ()) == frozenset(), "an edit has removed it"
+    with pytest.raises(UsageError, match=r"@al: no such group \(did you mean @all"):
+        check_selection(services, ("@al",), ())
 
 
 def test_an_optional_dependency_is_selected_only_by_itself() -> None:
