@@ -10,6 +10,7 @@ from minikube.importers.compose.draft import ProjectNames, ServiceDraft
 from minikube.importers.compose.files import ComposeModel, ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.detect import Found
+from minikube.importers.names import MAX_LENGTH, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, source_error
 from minikube.importers.yaml_nodes import Entry, Scalar, Table
@@ -132,22 +133,8 @@ def _names(model: ComposeModel) -> ProjectNames:
         if not table.entries.get("network_mode")
     }
     one_network = len(memberships) < 2 and all(len(found) < 2 for found in memberships)
-    labels = _labels(list(services))
+    labels = service_names(services)
     return ProjectNames(labels, checked, dependencies.link_aliases(services), model.sections, one_network)
-
-
-def _labels(names: list[str]) -> dict[str, str]:
-    """Return a DNS label for each name: itself, or one made from it that no other service has."""
-    labels = {name: name for name in names if re.fullmatch(NAME_PATTERN, name)}
-    for name in names:
-        if name in labels:
-            continue
-        label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-") or "service"
-        unique, number = label, 2
-        while unique in labels.values():
-            unique, number = f"{label}-{number}", number + 1
-        labels[name] = unique
-    return {name: labels[name] for name in names}
 
 
 def _drop_missing(services: dict[str, dict[str, Any]], notes: Notes, file: str) -> None:
@@ -174,7 +161,7 @@ def _project_name(project: ComposeProject, model: ComposeModel) -> str:
         return ""
     if "${" in found.text or re.fullmatch(NAME_PATTERN, found.text):
         return found.text
-    if label := re.sub(r"[^a-z0-9]+", "-", found.text.lower())[:63].strip("-"):
+    if label := re.sub(r"[^a-z0-9]+", "-", found.text.lower())[:MAX_LENGTH].strip("-"):
         project.notes.inexact(entry.span, "name", ("name",), "a project's name is a DNS label")
     else:
         project.notes.refuse(entry.span, "name", "a project's name is a DNS label — the directory's name is used")
