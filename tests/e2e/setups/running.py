@@ -96,10 +96,10 @@ class Setup(Small):
                 suffix = "/udp" if port.protocol == "udp" else ""
                 inside.add(f"{spec.name}:{port.container_port}{suffix}")
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
-        own = subprocess.run([PART, "reach-all", *outside], capture_output=True, text=True, timeout=60)
+        own = subprocess.run([PART, "wait-for", *outside], capture_output=True, text=True, timeout=60)
         assert own.returncode == 0, f"from this machine: {own.stderr}"
         for container in self.containers("--filter", "status=running"):
-            self.ask_engine("exec", container, "part", "reach-all", *sorted(inside))
+            self.ask_engine("exec", container, "part", "wait-for", *sorted(inside))
 
     def down(self) -> None:
         """Stop the project. Assert that no container, no network and no anonymous volume is left."""
