@@ -12,10 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import trio
 
-from minikube.addresses import join_host_port
+from minikube.addresses import WILDCARD_HOSTS, join_host_port
 from minikube.defaults import REDIS_ENV, RELAY_SOURCE
 from minikube.engine.command import container_name, is_unreachable
 from minikube.engine.networks import (
+    IN_REACH,
+    OUT_OF_REACH,
     WITHOUT_NETWORK,
     ContainerNetwork,
     is_on_this_machine,
@@ -99,7 +101,9 @@ class ProjectNetwork:
         if not network.is_reachable:
             return found
         address = parse_host_port(env["MINIKUBE_REGISTRY"])
-        if is_loopback(address.host):
+        if address.host in WILDCARD_HOSTS:  # it listens on the gateway, too
+            found["MINIKUBE_REGISTRY"] = join_host_port(network.gateway, address.port)
+        elif is_loopback(address.host):
             # Redis knows no users of this machine; the registry must not take a container for this user.
             greeting = encode_notification("Discovery.Via", {"Host": network.gateway}) if self._greet else b""
             target = Target(registry, RELAY_SOURCE, greeting)
@@ -176,13 +180,7 @@ class ProjectNetwork:
             text = await self._client.run_checked(what, "info", "--format", "{{json .}}")
             self._is_on_this_machine = is_on_this_machine(text) and network.has_bridge
             if not self._is_on_this_machine:
-                kind = self._client.engine.kind
-                self._report_event(
-                    f"{kind} runs without root or on another machine: containers on the project's network reach neither"
-                    " processes nor the registry of this machine, and no Redis on its loopback; they are registered where"
-                    ' their ports are published — set network = "host" for those that need more, or run the engine as root',
-                    "warning",
-                )
+                self._report_event(f"{self._client.engine.kind} {OUT_OF_REACH} — {IN_REACH}", "warning")
         return self._is_on_this_machine
 
     async def _inspect(self) -> EngineReply:
