@@ -59,6 +59,8 @@ class ProjectNetwork:
         self._lock = trio.Lock()
         self._existing: ContainerNetwork | None = None
         self._was_made = False
+        self._failure: tuple[float, StartError] | None = None
+        """The time and the error of the last try to make the network that failed."""
         self._is_on_this_machine: bool | None = None
         """None until the engine was asked."""
         self._services = services
@@ -73,9 +75,17 @@ class ProjectNetwork:
 
         Raises `ResourceExhausted` while the engine does not answer, else `StartError`.
         """
+        began = trio.current_time()
         async with self._lock:
+            # An engine that does not answer costs one time-out, not one after the other for all containers that wait here.
+            if self._existing is None and self._failure is not None and self._failure[0] >= began:
+                raise self._failure[1]
             if self._existing is None:
-                network = await self._create()
+                try:
+                    network = await self._create()
+                except StartError as error:
+                    self._failure = (trio.current_time(), error)
+                    raise
                 if network.is_reachable and network.gateway != self._gateway:
                     self._relaying.cancel()
                     # Before the first container: it may connect to a process of this machine at once.
