@@ -16,6 +16,7 @@ from minikube.export.workloads import (
     ExportPlan,
     Workload,
     expand,
+    group_labels,
     uses_instance_id,
     variable_name,
 )
@@ -27,6 +28,7 @@ DEPENDENCY_CONDITIONS = {
     "started": "service_started",
     "healthy": "service_healthy",
     "completed": "service_completed_successfully",
+    "exited": "service_completed_successfully",
 }
 RESTART_POLICIES = {"always": "unless-stopped", "on-failure": "on-failure", "never": "no"}
 ULIMITS = (
@@ -213,7 +215,8 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [_mount(plan, volume) for volume in spec.volumes]
-    if labels := {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta:
+    labels = {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta
+    if labels := group_labels(spec, "mini-kube-discovery.group.") | labels:
         tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
     # Compose counts the current file as well, the manifest only the rotated ones.
     size = {"max-size": f"{max(1, spec.logs.max_size // 1024)}k", "max-file": str(spec.logs.keep + 1)}
@@ -270,6 +273,10 @@ def _add_notes(plan: ExportPlan, workload: Workload) -> None:
     if spec.schedule:
         advice = f"let cron run: docker compose run --rm {spec.name}"
         plan.add_note(f"{key}.schedule", f"Compose has no schedules — {advice}")
+    if spec.on_exit != "keep":
+        option = "--abort-on-container-exit" if spec.on_exit == "stop-all" else "--abort-on-container-failure"
+        text = f"is an option of Compose, for all services: docker compose up {option} --exit-code-from {spec.name}"
+        plan.add_note(f"{key}.on_exit", text)
     if spec.watch:
         plan.add_note(f"{key}.watch", "is not carried over — see `develop.watch` in Compose's manual")
     if uses_instance_id(workload):
@@ -316,7 +323,12 @@ def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
             plan.add_note(
                 f"services.{spec.name}.depends_on.{name}", f"{name} has no check there — it only has to be started"
             )
-        if set(other.spec.profiles) - set(spec.profiles) or other.spec.schedule:
+        if condition == "exited":
+            # Compose waits for its end, and only warns of a failure of what is not required.
+            text = "Compose warns where it fails, and goes on — it does not start it by itself"
+            plan.add_note(f"services.{spec.name}.depends_on.{name}", text)
+        profiles_differ = set(other.spec.profiles) - set(spec.profiles)
+        if profiles_differ or other.spec.schedule or condition == "exited" or name in spec.optional_dependencies:
             # A profile may leave it out; Compose would then reject the whole file.
             entry["required"] = False
         conditions[name] = entry

@@ -20,7 +20,7 @@ from minikube.export.kubernetes_shared import (
     shared_config_names,
     shared_documents,
 )
-from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, uses_instance_id
+from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, group_labels, uses_instance_id
 from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import HOST_GATEWAY, ServiceSpec
 from minikube.project.instance_ports import listeners
@@ -155,6 +155,7 @@ def _pod_template(plan: ExportPlan, workload: Workload, restart: str) -> Tree:
     """Return the template of a service's pods; `restart` is the `restartPolicy`."""
     spec = workload.spec
     labels = metadata(plan, spec.name)["labels"]
+    labels |= group_labels(spec, "mini-kube-discovery.group/")
     for tag in spec.tags:
         if _LABEL.fullmatch(tag):
             labels[f"mini-kube-discovery/{tag}"] = "true"
@@ -269,6 +270,8 @@ def _init_containers(plan: ExportPlan, workload: Workload) -> list[Tree]:
     containers = []
     for name, condition in workload.spec.depends_on.items():
         other = plan.workloads[name]
+        if name in workload.spec.optional_dependencies:
+            continue
         if condition != "healthy" or not other.port or _is_excluded(plan, other):
             plan.add_note(
                 f"services.{workload.spec.name}.depends_on.{name}",
@@ -358,6 +361,10 @@ def _note_unsupported(plan: ExportPlan, workload: Workload) -> None:
                 f"{key}.volumes",
                 f"{volume.source} is on this machine — put it into the image, or mount a volume at {volume.target}",
             )
+    if spec.on_exit != "keep":
+        plan.add_note(f"{key}.on_exit", "has no counterpart: the other services go on")
+    for name in spec.optional_dependencies:
+        plan.add_note(f"{key}.depends_on.{name}", "is optional — the service starts without waiting for it")
     if spec.init:
         plan.add_note(f"{key}.init", "has no counterpart — put an init into the image")
     if spec.watch:

@@ -210,6 +210,11 @@ def _expand_words(words: tuple[str, ...], variables: Mapping[str, str]) -> tuple
     return tuple(fill_instance_variables(word, variables) for word in words)
 
 
+def group_labels(spec: ServiceSpec, prefix: str) -> dict[str, str]:
+    """Return labels by which the tool selects the services of a group."""
+    return {f"{prefix}{group}": "true" for group in spec.groups}
+
+
 def expand(workload: Workload, text: str, plan: ExportPlan) -> str:
     """Return a string of the service's configuration, such as a check's URL, with its variables expanded."""
     # A check or a stop command runs inside the container: it reaches the service on loopback.
@@ -242,7 +247,7 @@ def _kind(manifest: Manifest, spec: ServiceSpec) -> Kind:
     """
     if spec.schedule:
         return "schedule"
-    awaited = any(other.depends_on.get(spec.name) == "completed" for other in manifest.services.values())
+    awaited = any(other.depends_on.get(spec.name) in ("completed", "exited") for other in manifest.services.values())
     serves = has_ports(spec) or spec.health is not None
     return "task" if awaited or (spec.restart.policy != "always" and not serves) else "service"
 

@@ -6,6 +6,12 @@
     detect       which format a file has, or which file of a directory is meant
     readers      the reader of each format
     compose/     the reader of Compose files
+    procfile     the reader of Procfiles
+    process_compose/, supervisord/, pm2/: the readers of these tools' files
+    table_keys   the keys of a YAML table, each taken once
+    names        names of a source as names of services
+    shell_lines  a line for a shell as `command` or `shell`
+    manifest_text: strings in the manifest's form
     writer       the result as the text of a `supervisor.toml`, with comments
 
 A reader is a function `read(found: Found, destination: Destination) -> Imported`. For each key of its source it either writes

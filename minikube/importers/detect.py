@@ -20,7 +20,7 @@ NAMES: tuple[tuple[str, Format], ...] = (
 )
 """Names of files, without case, and the format that they have for certain."""
 
-PM2_YAML = ("ecosystem.config.yaml", "ecosystem.config.yml", "pm2.yaml", "pm2.yml")
+PM2_YAML = tuple(f"{name}.{end}" for name in ("ecosystem.config", "ecosystem", "pm2") for end in ("yaml", "yml"))
 
 IN_DIRECTORY: tuple[tuple[Format, tuple[str, ...]], ...] = (
     ("compose", ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")),

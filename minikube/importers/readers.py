@@ -4,14 +4,19 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from minikube.errors import UsageError
 from minikube.importers.detect import Format, Found, find_source
 from minikube.importers.result import Imported
 from minikube.importers.source import Destination, SourceError
 
 Reader = Callable[[Found, Destination], Imported]
 
-MODULES: dict[Format, str] = {"compose": "minikube.importers.compose"}
+MODULES: dict[Format, str] = {
+    "compose": "minikube.importers.compose",
+    "procfile": "minikube.importers.procfile",
+    "process_compose": "minikube.importers.process_compose.project",
+    "supervisord": "minikube.importers.supervisord.config",
+    "pm2": "minikube.importers.pm2.ecosystem",
+}
 """By format the module whose `read` is the reader."""
 
 
@@ -21,8 +26,6 @@ def import_source(path: Path, output_dir: Path | None) -> Imported:
     Raises UsageError where there is no such file, its format is not known, or it cannot be read.
     """
     found = find_source(path)
-    if found.format not in MODULES:
-        raise UsageError(f"{path}: files of {found.format} cannot be imported yet")
     source_dir = found.path.absolute().parent.resolve()
     destination = Destination(source_dir, output_dir.resolve() if output_dir else source_dir)
     read: Reader = importlib.import_module(MODULES[found.format]).read

@@ -73,8 +73,13 @@ class _Writer:
         if notes:
             self.lines.append("#")
             self.add_comment(title)
+            places: dict[str, list[str]] = {}
             for note in notes:
-                self.add_comment(f"{self.place(note)}, {note.source}: {note.text}", bullet="- ")
+                place = self.place(note)
+                place = place if note.source == place else f"{place}, {note.source}"
+                places.setdefault(note.text, []).append(place)
+            for text, found in places.items():  # one line for all that have the same reason
+                self.add_comment(f"{'; '.join(found)}: {text}", bullet="- ")
 
     def place(self, note: Note) -> str:
         """Return where the source has the key of a note: `line 7`, or `compose.override.yaml:7` where it is another file."""
@@ -172,6 +177,13 @@ def _inline(value: Any) -> str:
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, str) and ('"' in value or "\\" in value) and "'" not in value and value.isprintable():
+        return f"'{value}'"
+    return _basic(value)
+
+
+def _basic(value: Any) -> str:
+    """Return a value that is no table or list; a string in double quotes."""
     return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
 
 
@@ -180,5 +192,5 @@ def _long_string(text: str) -> str:
     lines = text.split("\n")
     if "'''" not in text and not text.endswith("'") and all(line.replace("\t", "").isprintable() for line in lines):
         return f"'''\n{text}'''"
-    body = "\n".join(_inline(line)[1:-1] for line in lines)
+    body = "\n".join(_basic(line)[1:-1] for line in lines)
     return f'"""\n{body}"""'

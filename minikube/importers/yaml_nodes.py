@@ -143,6 +143,11 @@ def parse_yaml(text: str, file: str) -> Node:
     return _Conversion(file).convert(root, 0)
 
 
+def _text(value: str) -> str:
+    """Return a string with its surrogates joined: JSON writes characters beyond the first plane as two. A lone one is U+FFFD."""
+    return value if value.isascii() else value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def _loader(text: str, file: str) -> yaml.SafeLoader:
     try:
         return yaml.SafeLoader(text)
@@ -189,7 +194,7 @@ class _Conversion:
         match node:
             case yaml.ScalarNode():
                 lines = max(1, node.end_mark.line - node.start_mark.line + (node.style not in ("|", ">")))
-                return Scalar(self.span(node, node.start_mark.line + lines), tag, node.value, node.style is None)
+                return Scalar(self.span(node, node.start_mark.line + lines), tag, _text(node.value), node.style is None)
             case yaml.SequenceNode():
                 items = tuple(self.convert(item, depth + 1) for item in node.value)
                 return Items(self.span(node, self.end(node)), tag, items)
@@ -215,7 +220,7 @@ class _Conversion:
                 raise self.error(key, f"the key {key.value} stands twice")
             here = key.start_mark.line + 1
             last = converted.span.last_line if converted.span.line >= here else here  # an alias: written elsewhere
-            own[key.value] = Entry(Span(self.file, here, max(here, last)), converted)
+            own[_text(key.value)] = Entry(Span(self.file, here, max(here, last)), converted)
         return merged | own
 
     def span(self, node: yaml.Node, last: int) -> Span:

@@ -103,13 +103,6 @@ def _read_dotenv(reading: ManifestReading, environ: Mapping[str, str]) -> Variab
     return content
 
 
-def schema_json() -> str:
-    """Return the JSON Schema of a manifest, for editors."""
-    import json
-
-    return json.dumps(parser.schema(), indent=2, ensure_ascii=False)
-
-
 def build_manifest(reading: ManifestReading, files: ManifestFiles) -> Manifest:
     """Return the manifest for the tree of `reading`, which was read from `files`. Record its problems in `reading`."""
     reading.tree = inherit(reading)

@@ -3,7 +3,7 @@
 `supervisor/reconcile/apply/diff.py` makes a plan of it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +18,9 @@ IN_PLACE = frozenset(
     }
 )
 """Keys of a service that can change while its processes run on. `replicas` is not among them: it adds or removes instances."""
+
+ENVIRONMENT = frozenset({"env", "env_file", "file_env"})
+"""Keys that can change without a change of the variables: one moves to a file, or from the service to `[env]`."""
 
 
 class Diff(Struct, frozen=True):
@@ -37,7 +40,7 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
     """Return the difference between the services of two manifests."""
     fields = {name: changed for name in new if name in old and (changed := _changed(old[name], new[name]))}
     kind: dict[str, Literal["replaced", "adjusted"]] = {
-        name: "adjusted" if _all_in_place(changed) else "replaced" for name, changed in fields.items()
+        name: "adjusted" if can_adjust_in_place(old[name], new[name]) else "replaced" for name in fields
     }
     return Diff(
         added=tuple(name for name in new if name not in old),
@@ -50,11 +53,17 @@ def diff(old: Mapping[str, ServiceSpec], new: Mapping[str, ServiceSpec]) -> Diff
 
 def can_adjust_in_place(old: ServiceSpec, new: ServiceSpec) -> bool:
     """Return whether the edit of a service from `old` to `new` lets its running processes go on."""
-    return old is new or _all_in_place(_changed(old, new))
-
-
-def _all_in_place(changed: Iterable[str]) -> bool:
+    if old is new:
+        return True
+    changed = set(_changed(old, new))
+    if _environment(old) == _environment(new):
+        changed -= ENVIRONMENT
     return IN_PLACE.union({"replicas"}).issuperset(changed)
+
+
+def _environment(spec: ServiceSpec) -> dict[str, str]:
+    """Return the variables that the manifest gives to a service, as templates."""
+    return {name: value.replace("$", "$$") for name, value in spec.file_env.items()} | spec.env
 
 
 def _changed(old: ServiceSpec, new: ServiceSpec) -> tuple[str, ...]:

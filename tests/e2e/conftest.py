@@ -17,6 +17,7 @@ UNMEASURED = (
     "container_keys",
     "control",
     "docs",
+    "import",
     "install",
     "logs",
     "project_dir",

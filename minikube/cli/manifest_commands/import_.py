@@ -19,7 +19,7 @@ STDOUT = "-"
 
 
 @click.command(epilog="Then run `minikube validate` and `minikube up`.")
-@click.argument("source", metavar="FILE|DIR", required=False, default=".", type=click.Path())
+@click.argument("source", metavar="[FILE|DIR]", required=False, default=".", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -30,8 +30,8 @@ STDOUT = "-"
 def import_command(source: str, output: str | None) -> int:
     """Write a supervisor.toml from a Procfile, or from a file of Compose, process-compose, supervisord or pm2.
 
-    Of a directory, by default the working directory, it is the one such file in it. What differs from the source has a comment
-    there; what was left out is listed at the top. An existing file is never overwritten.
+    DIR, by default the working directory, has to hold one such file. What differs from the source has a comment at its line;
+    what was left out is listed at the top. An existing file is never overwritten.
     """
     from minikube.importers import import_source, write_manifest
 

@@ -8,8 +8,10 @@ import shlex
 
 from msgspec import Struct
 
+from minikube.manifest import json_schema
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.shapes import Converted, ListOf, OneOf, Schema, Shape, Text, string_schema
+from minikube.manifest.json_schema import Schema
+from minikube.manifest.shapes import Converted, ListOf, OneOf, Shape, Text
 
 _WORDS = "a list of strings, or a string"
 _COMMAND_LINE = "a string"
@@ -44,7 +46,7 @@ class _CommandLine(Struct, frozen=True):
         return words
 
     def schema(self) -> Schema:
-        return string_schema("", _COMMAND_LINE)
+        return json_schema.string("", _COMMAND_LINE)
 
 
 def _advice(key: KeyPath) -> str:

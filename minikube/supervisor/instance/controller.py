@@ -151,6 +151,8 @@ class InstanceController:
             self.host, self.ports, self._reached_ports = spec.host, fixed_ports(spec), None
         elif self.readiness is not None:
             self.readiness.adjust(spec)
+            if self._log is not None:  # a variable that came from elsewhere before may be from a file now
+                self._log.mask(self._secrets(self.process.env))
         self.wake()  # it may be waiting for a dependency that it does not have any more
         self.publish()
 

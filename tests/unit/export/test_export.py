@@ -381,6 +381,47 @@ def test_no_secret_is_written_unless_asked_for(export: Any, url: str) -> None:
     assert not [name for name in map(str, shown) if "StatefulSet" in name]
 
 
+WEB: Tree = {
+    "image": "web:1",
+    "register": "none",
+    "groups": ["backend"],
+    "on_exit": "stop-all-on-failure",
+    "depends_on": {"seed": "exited", "cache": {"condition": "healthy", "required": False}},
+}
+POLICIES: Tree = {
+    "name": "p",
+    "services": {
+        "web": WEB,
+        "seed": {"image": "seed:1", "restart": "never", "register": "none"},
+        "cache": {"image": "cache:1", "port": 80, "health": "tcp", "register": "self"},
+    },
+}
+
+
+def test_compose_waits_for_an_end_whatever_its_code_and_for_optional_services_without_requiring_them() -> None:
+    tree, plan = compose(manifest(POLICIES))
+    web = tree["services"]["web"]
+    assert web["depends_on"]["seed"] == {"condition": "service_completed_successfully", "required": False}
+    assert web["depends_on"]["cache"] == {"condition": "service_healthy", "required": False}
+    assert web["labels"] == {"mini-kube-discovery.group.backend": "true"}
+    notes = notes_text(plan)
+    assert "services.web.on_exit: is an option of Compose" in notes
+    assert "docker compose up --abort-on-container-failure --exit-code-from web" in notes
+    assert "services.web.depends_on.seed: Compose warns where it fails" in notes
+
+
+def test_kubernetes_does_not_wait_for_optional_services() -> None:
+    objects, plan = kubernetes(manifest(POLICIES))
+    pod = objects["Deployment", "web"]["spec"]["template"]
+    assert "initContainers" not in pod["spec"]
+    assert pod["metadata"]["labels"]["mini-kube-discovery.group/backend"] == "true"
+    assert ("Job", "seed") in objects, "what others wait for runs once"
+    notes = notes_text(plan)
+    assert "services.web.depends_on.cache: is optional" in notes
+    assert "services.web.depends_on.seed: Kubernetes does not wait until seed is exited" in notes
+    assert "services.web.on_exit: has no counterpart" in notes
+
+
 def test_the_lines_of_shell_are_run_by_a_shell_there_too() -> None:
     lines = "a $HOME ${PORT} | b && ${MINIKUBE_PYTHON} c"
     keys = {"shell": lines, "port": 80, "health": {"shell": "d | e ${PORT}"}, "stop": {"shell": "f; g"}}

@@ -109,3 +109,7 @@ def test_a_mistake_is_one_line_with_its_place(text: str, message: str) -> None:
         parse_yaml(text, "a.yaml")
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def test_a_character_that_json_writes_as_two_is_one() -> None:
+    assert plain_value(parse('{"a\\ud83d\\ude00": "\\ud83d\\ude00", "b": "\\ud83d"}')) == {"a😀": "😀", "b": "�"}

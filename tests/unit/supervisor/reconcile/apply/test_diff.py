@@ -1,12 +1,14 @@
 """What an edited manifest means: which services are restarted, which keep running, what is refused, and the reply."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from minikube.control.client.messages import KeyChange
 from minikube.errors import UsageError
-from minikube.manifest import Manifest
+from minikube.manifest import Manifest, load_manifest
 from minikube.supervisor.reconcile.apply.diff import ApplyPlan, plan
 from tests.unit.manifest.test_parser import build
 
@@ -91,6 +93,35 @@ def test_keys_that_a_running_process_can_follow_adjust_it(keys: dict[str, Any]) 
 )
 def test_keys_that_a_running_process_cannot_follow_replace_it(keys: dict[str, Any]) -> None:
     assert changed(SHOP, edited(api=keys)).replaced == ("api",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "replaced"),
+    [
+        ({"env": {"A": "1"}}, {}, ("db", "api", "web")),
+        ({"env": {"A": "1"}}, {"env": {"A": "2"}}, ("db", "api", "web")),
+        ({"env": {"OWN": "1"}}, {"env": {"OWN": "2"}}, ("db", "api")),  # web has its own
+        ({"env_file": "a.env"}, {"env_file": "same.env"}, ()),
+        ({"env_file": "a.env"}, {"env": {"F": "1$"}}, ()),
+        ({"env_file": "a.env"}, {"env_file": "other.env"}, ("db", "api", "web")),
+        ({"env_file": "a.env"}, {"env_file": ["a.env", {"path": "none.env", "required": False}]}, ()),
+    ],
+)
+def test_shared_variables_replace_the_services_whose_environment_changes(
+    tmp_path: Path, before: dict[str, Any], after: dict[str, Any], replaced: tuple[str, ...]
+) -> None:
+    for name, text in {"a": "F=1$", "same": "# the same\nF=1$", "other": "F=2"}.items():
+        (tmp_path / f"{name}.env").write_text(text)
+    services = {"db": RUN, "api": RUN, "web": {**RUN, "env": {"OWN": "x"}}}
+
+    def shared(keys: dict[str, Any]) -> Manifest:
+        path = tmp_path / "supervisor.toml"
+        path.write_text(tomli_w.dumps({**keys, "services": services}))
+        return load_manifest(path, {})
+
+    found = plan(shared(before), shared(after))
+    assert found.replaced == replaced
+    assert set(found.adjusted).isdisjoint(replaced)
 
 
 def test_a_new_schedule_replaces_the_service_and_a_changed_one_adjusts_it() -> None:

@@ -1,0 +1,32 @@
+"""Names of a source as names of services: DNS labels, each once. Pure."""
+
+import re
+from collections.abc import Collection, Iterable
+
+MAX_LENGTH = 63
+
+
+def service_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the service's name for each name of a source, in its order. Those that are DNS labels already stay as they are."""
+    names = list(dict.fromkeys(names))
+    labels = {name: dns_label(name) for name in names}
+    taken = {name for name in names if labels[name] == name}
+    for name in names:
+        if labels[name] != name:
+            labels[name] = free_label(labels[name], taken)
+            taken.add(labels[name])
+    return labels
+
+
+def dns_label(name: str) -> str:
+    """Return a name as a DNS label: `Web_Server` is `web-server`. A name without letters and digits is `service`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:MAX_LENGTH].strip("-") or "service"
+
+
+def free_label(label: str, taken: Collection[str]) -> str:
+    """Return the label, with a number at its end where it is taken."""
+    candidate, number = label, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{label[: MAX_LENGTH - len(str(number)) - 1]}-{number}"
+    return candidate

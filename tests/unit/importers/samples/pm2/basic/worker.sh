@@ -1,0 +1,2 @@
+echo worked > worked
+exec sleep 1000

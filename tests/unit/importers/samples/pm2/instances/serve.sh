@@ -1,0 +1,2 @@
+echo "$PORT $NODE_APP_INSTANCE$NUMBER" > serve-$SERVICE_NAME-$REPLICA
+exec sleep 1000

@@ -1,0 +1,2 @@
+echo > a
+exec sleep 1000

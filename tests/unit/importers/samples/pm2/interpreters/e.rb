@@ -1,0 +1,2 @@
+echo > e
+exec sleep 1000

@@ -1,0 +1,2 @@
+echo "$1" > built
+exec sleep 1000

@@ -1,0 +1,2 @@
+echo "$NODE_ENV/$TITLE" > out-$SERVICE_NAME
+exec sleep 1000

@@ -1,0 +1,2 @@
+echo "$GREETING: $1" > worked
+exec sleep 1000

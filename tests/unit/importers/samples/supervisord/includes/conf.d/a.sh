@@ -1,0 +1,2 @@
+basename "$FROM" > from
+exec sleep 1000

@@ -1,0 +1,2 @@
+printf "%s\n" "$*" > args
+exec sleep 1000
