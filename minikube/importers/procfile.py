@@ -21,8 +21,9 @@ _WEB_NAME = re.compile(r"(?:^|[-_])(?:web|api|app|server|http|frontend|backend|s
 """Names of processes that read PORT although their line does not name it: Heroku gives it to `web`, foreman to each."""
 
 _NAMED_PORT = re.compile(
-    r"(?:(?:^|\s)(?:-p|-P|-l|--port|--listen|--http-port|PORT)[ =]?|(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*|(?<=[\s=])):"
-    r"|(?:http\.server|runserver)\s+)([0-9]{2,5})(?![0-9.\w])"
+    r"(?:(?:^|\s)(?:-p|-l|--port|--listen|--http-port|PORT)[ =]?"
+    r"|(?:^|(?<=[\s=]))(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*)?:"
+    r"|(?:http\.server|runserver)\s+)([0-9]{3,5}|80)(?![0-9.\w])"
 )
 """A port that a line names, as servers of several languages take it."""
 

@@ -111,7 +111,9 @@ def test_names_become_different_dns_labels_and_labels_stay(names: list[str]) -> 
         ("python manage.py runserver 8001", 8001),
         ("php -S localhost:8080", 8080),
         ("PORT=4000 node server.js", 4000),
+        ("docker run -p 8080:80 nginx", 8080),
         ("node server.js", "auto"),
+        ("serve --threads -P 10 --db postgres://localhost:5432/x", "auto"),
         ("postgres://db:5432/x --workers 30", "auto"),
     ],
 )
@@ -119,8 +121,30 @@ def test_a_web_process_is_registered_with_the_port_of_its_line(line: str, port: 
     assert imported("Procfile", f"web: {line}\n")["services"]["web"]["port"] == port
 
 
-def test_a_worker_has_no_port() -> None:
-    assert "port" not in imported("Procfile", "worker: sidekiq\n")["services"]["worker"]
+def test_a_worker_has_no_port_unless_its_line_names_one() -> None:
+    made = imported("Procfile", "worker: sidekiq redis://localhost:6379\nredis: redis-server --port 6380\n")["services"]
+    assert "port" not in made["worker"]
+    assert made["redis"]["port"] == 6380
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "command"),
+    [
+        (b"#!/usr/bin/env node\nx", 0o644, ["node", "run"]),
+        (b"#!/bin/sh\nx", 0o755, ["./run"]),
+        (b"#!/usr/bin/env -S python3 -u\nx", 0o644, ["python3", "-u", "run"]),
+        (b"#!/usr/bin/perl -w\nx", 0o644, ["/usr/bin/perl", "-w", "run"]),
+        (b"require('x')", 0o644, ["node", "run"]),
+        (b"\x7fELF\0", 0o755, ["./run"]),
+    ],
+)
+def test_a_script_of_pm2_runs_with_what_its_content_says(
+    content: bytes, mode: int, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").write_bytes(content)
+    (tmp_path / "run").chmod(mode)
+    (tmp_path / "pm2.json").write_text('{"script": "run"}')
+    assert import_source(tmp_path, tmp_path).services["run"]["command"] == command
 
 
 @pytest.mark.parametrize(
