@@ -113,6 +113,9 @@ def test_names_become_different_dns_labels_and_labels_stay(names: list[str]) -> 
         ("PORT=4000 node server.js", 4000),
         ("docker run -p 8080:80 nginx", 8080),
         ("node server.js", "auto"),
+        ("uv run python manage.py runserver", 8000),
+        ("uv run python manage.py runserver $PORT", "auto"),
+        ("bin/vite dev", 5173),
         ("serve --threads -P 10 --db postgres://localhost:5432/x", "auto"),
         ("postgres://db:5432/x --workers 30", "auto"),
     ],
@@ -166,6 +169,11 @@ def test_a_script_of_pm2_runs_with_what_its_content_says(
         ("supervisord.conf", "[program:x]\ncommand\n", "supervisord.conf:2: expected a [section], or an option"),
         ("supervisord.conf", "command=x\n", "supervisord.conf:1: expected a [section] before"),
         ("supervisord.conf", "", "supervisord.conf: has no [program:NAME] section"),
+        (
+            "supervisord.conf",
+            "[supervisord]\n[include]\nfiles=x/*.conf\n",
+            "supervisord.conf: has no [program:NAME] section",
+        ),
         ("ecosystem.json", '{"apps": []}', "ecosystem.json:1: has no apps"),
         ("ecosystem.json", '{"apps": [\n{"script": "x"}\n', "ecosystem.json:3:"),
         ("ecosystem.json", "7", "ecosystem.json:1: has no apps"),
@@ -199,6 +207,30 @@ def test_port_and_host_of_the_environment_become_those_of_the_service() -> None:
     made = imported("process-compose.yaml", "processes: {a: {command: 'serve ${HOST}:${PORT}'}}")
     assert made["services"]["a"]["port"] == "auto"
     assert "PORT and HOST say where the instance listens" in made[""]
+
+
+@pytest.mark.parametrize(
+    ("ports", "port", "http"),
+    [
+        (["8080"], 8080, "/"),
+        (["${A_PORT}"], "${A_PORT}", "/"),
+        (["$A_PORT"], "${A_PORT}", "/"),
+        (["${A_PORT:-80}"], "${A_PORT:-80}", "/"),
+        (["8080", "8080"], None, "http://127.0.0.1:8080/"),
+        (["${A_PORT}", "${A_PORT}"], None, "http://127.0.0.1:${A_PORT}/"),
+        (["${PORT}"], "auto", "http://127.0.0.1:${PORT}/"),
+        (["70000"], None, "http://127.0.0.1/"),
+    ],
+)
+def test_the_port_of_a_check_is_the_service_s_where_one_process_names_it(
+    ports: list[str], port: int | str | None, http: str
+) -> None:
+    processes = {
+        f"p{index}": {"command": "x", "readiness_probe": {"http_get": {"host": "localhost", "port": named}}}
+        for index, named in enumerate(ports)
+    }
+    service = imported("process-compose.yaml", json.dumps({"processes": processes}))["services"]["p0"]
+    assert (service.get("port"), service["health"]["http"]) == (port, http)
 
 
 def test_a_second_program_of_a_name_takes_no_service_away() -> None:
