@@ -410,3 +410,13 @@ def test_any_ini_becomes_a_manifest_or_is_refused(sections: list[tuple[str, dict
         for line in (f"[{name}]", *(f"{key}={value}" for key, value in options.items()))
     ]
     loads_or_says_why("supervisord.conf", "\n".join(lines))
+
+
+@pytest.mark.parametrize("text", ["126", "0", "63K", "many"])
+def test_a_limit_with_which_no_process_starts_is_left_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pm2.json").write_text(f'{{"apps": [{{"script": "sleep", "max_memory_restart": "{text}"}}]}}')
+    made = import_source(tmp_path, None)
+    assert [note.text for note in made.notes if note.kind == "refused"] == [
+        "expected a size such as 300M, of at least 64K"
+    ]
+    assert "limits" not in made.services["sleep"]
