@@ -158,7 +158,8 @@ def _without_missing_dependencies(
         missing = [needed for needed in service.optional_dependencies if needed not in known]
         for needed in missing:
             reading.warn(
-                f"services.{name}.depends_on.{needed}", "is no service of this manifest, and is not waited for"
+                validate.service_path(name, "depends_on", needed),
+                "is no service of this manifest, and is not waited for",
             )
         if missing:
             kept = {needed: condition for needed, condition in service.depends_on.items() if needed not in missing}
