@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -96,7 +97,9 @@ class Setup(Small):
                 suffix = "/udp" if port.protocol == "udp" else ""
                 inside.add(f"{spec.name}:{port.container_port}{suffix}")
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
-        own = subprocess.run([PART, "wait-for", *outside], capture_output=True, text=True, timeout=60)
+        own = subprocess.run(
+            [sys.executable, str(PART), "wait-for", *outside], capture_output=True, text=True, timeout=60
+        )
         assert own.returncode == 0, f"from this machine: {own.stderr}"
         for container in self.containers("--filter", "status=running"):
             self.ask_engine("exec", container, "part", "wait-for", *sorted(inside))
