@@ -9,6 +9,7 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from minikube.addresses import WILDCARD_HOSTS
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
@@ -110,8 +111,17 @@ def _free_default_port(
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
-    """Warn about containers that cannot register themselves, because the registry asks for a client certificate."""
+    """Warn about containers that cannot register themselves: the registry asks for a client certificate, or has one for another
+    address than that at which containers of the project's network reach it.
+    """
+    is_relayed = registry.tls is not None and is_loopback(registry.listen.host) and not registry.advertise
     for service in services.values():
+        if is_relayed and service.is_on_project_network and service.register == "self":
+            reading.warn(
+                f"services.{service.name}.register",
+                "a container reaches the registry at the gateway of the project's network, which the certificate in"
+                ' registry.tls hardly names — set network = "host", or register = "supervisor"',
+            )
         own = service.env.keys() | service.file_env.keys()
         asks = registry.tls is not None and registry.tls.ca is not None
         if asks and service.runtime == "container" and service.register == "self" and not own >= {CERT_ENV, KEY_ENV}:
@@ -231,7 +241,7 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
 
 def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
     for name, port in service.ports.items():
-        if port.container_port and service.runtime == "process":
+        if port.container_port and service.runtime == "process" and not reading.failed(path):
             reading.fail(
                 f"{path}.ports.{name}.container_port", "expected image or build, a process listens on the port"
             )
@@ -363,8 +373,7 @@ def _service_listeners(services: Services) -> Iterator[_Listener]:
 
 def _same_host(first: str, second: str) -> bool:
     """Return whether two listeners on these hosts cannot use the same port."""
-    everywhere = ("0.0.0.0", "::")
-    return first == second or first in everywhere or second in everywhere or (first, second) in _LOOPBACK_PAIRS
+    return first == second or first in WILDCARD_HOSTS or second in WILDCARD_HOSTS or (first, second) in _LOOPBACK_PAIRS
 
 
 _LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))
