@@ -42,7 +42,7 @@ class _CommandLine(Struct, frozen=True):
             return key.fail("expected a command, got an empty string")
         if (found := find_shell_syntax(str(value))) is not None:
             shown = "a line break" if found == "\n" else f"`{found}`"
-            key.reading.warn(key.path, f"{shown} is not understood, as no shell runs a command — {_advice(key)}")
+            key.warn(f"{shown} is not understood, as no shell runs a command — {_advice(key)}")
         return words
 
     def schema(self) -> Schema:
