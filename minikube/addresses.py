@@ -1,5 +1,8 @@
 """`host:port` as text, in both directions. It imports nothing and does not judge hosts or ports."""
 
+WILDCARD_HOSTS = ("0.0.0.0", "::")
+"""Hosts that stand for all addresses of a machine, where a program listens on them."""
+
 
 def join_host_port(host: str, port: int) -> str:
     """Return `127.0.0.1:5555`, or with an IPv6 address in brackets `[::1]:5555`."""

@@ -11,6 +11,7 @@
     completion          shell completion of names
     goals               the goals of `wait`, and which instances have reached them
     common              the manifest's path, the client, output
+    templates/          the projects that `init --template` writes
     render/             text and JSON of what commands print
     kept_logs           the log files that `logs` reads and clears
     stdout_watch        notices that the reader of stdout has gone

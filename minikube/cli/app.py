@@ -26,10 +26,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "validate": ("manifest_commands.validate", "Check the manifest and report all mistakes."),
         "config": ("manifest_commands.config", "Print the manifest with variables filled in, secrets masked."),
         "graph": ("manifest_commands.graph", "Draw which service depends on which."),
-        "import": (
-            "manifest_commands.import_",
-            "Write a manifest from a file of Compose, supervisord or pm2, or a Procfile.",
-        ),
+        "import": ("manifest_commands.import_", "Write a manifest from a Compose file, a Procfile or the like."),
         "export": ("manifest_commands.export", "Write the manifest as files for Compose or Kubernetes."),
         "schema": ("manifest_commands.schema", "Print the manifest's JSON Schema, for editors."),
     },

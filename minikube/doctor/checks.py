@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from minikube.doctor.finding import Finding, ok
 from minikube.doctor.running import QUESTION_TIMEOUT_S, check_external_redis, check_supervisor, read_snapshot
-from minikube.engine.command import client_environment, find_engine, is_unreachable
+from minikube.engine.command import Engine, client_environment, find_engine, is_unreachable
+from minikube.engine.networks import IN_REACH, OUT_OF_REACH, is_on_this_machine
 from minikube.errors import ManifestError, MinikubeError
 from minikube.linux import cgroup, processes
 from minikube.linux.commands import run_command
@@ -237,7 +238,14 @@ def _engine(manifest: Manifest | None, directory: Path) -> Finding:
         command = [engine.program, "version", "--format", "{{.Server.Version}}"]
         result = run_command(command, timeout=QUESTION_TIMEOUT_S, env=client_environment(os.environ))
         if result.status == 0 and result.stdout.strip():
-            return ok("containers", f"{engine.program} {result.stdout.strip()}")
+            found = f"{engine.program} {result.stdout.strip()}"
+            if (
+                manifest
+                and any(manifest.services[name].is_on_project_network for name in needed)
+                and not _has_networks(engine)
+            ):
+                return Finding("containers", "warn", f"{found} {OUT_OF_REACH}", IN_REACH)
+            return ok("containers", found)
         found = f"{engine.program} is there, but its engine does not answer"
         reason = result.error or result.stderr.strip().partition("\n")[0]
         advice = f"start {engine.kind}" if is_unreachable(result.stderr) else reason
@@ -246,6 +254,13 @@ def _engine(manifest: Manifest | None, directory: Path) -> Finding:
     if not needed:
         return ok("containers", f"{found}; no service needs one")
     return Finding("containers", "fail", f"{found}, for {', '.join(needed)}", advice or "start it")
+
+
+def _has_networks(engine: Engine) -> bool:
+    """Return whether this machine reaches the engine's networks, as far as the engine itself says so."""
+    command = [engine.program, "info", "--format", "{{json .}}"]
+    result = run_command(command, timeout=QUESTION_TIMEOUT_S, env=client_environment(os.environ))
+    return result.status != 0 or is_on_this_machine(result.stdout)
 
 
 def _files() -> Finding:

@@ -14,6 +14,15 @@ from minikube.engine.command import LABEL
 WITHOUT_NETWORK = 'or set network = "host"'
 """The end of a message about a network that cannot be used: containers of such a service need none."""
 
+OUT_OF_REACH = (
+    "runs without root or on another machine: containers on the project's network reach neither processes nor the registry of"
+    " this machine, and no Redis on its loopback; they are registered where their ports are published"
+)
+"""What an engine does whose networks this machine does not have, behind its name."""
+
+IN_REACH = 'set network = "host" for those that need more, or run the engine as root'
+"""The advice that goes with `OUT_OF_REACH`."""
+
 NETWORK_FAILURES = (
     "netavark",
     "iptables",
@@ -104,6 +113,8 @@ def is_on_this_machine(text: str) -> bool:
     try:
         found = json.loads(text)
     except ValueError:
+        return True
+    if not isinstance(found, dict):
         return True
     if isinstance(host := found.get("host"), dict):  # Podman
         security = host.get("security")

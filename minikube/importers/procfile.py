@@ -21,10 +21,24 @@ _WEB_NAME = re.compile(r"(?:^|[-_])(?:web|api|app|server|http|frontend|backend|s
 """Names of processes that read PORT although their line does not name it: Heroku gives it to `web`, foreman to each."""
 
 _NAMED_PORT = re.compile(
-    r"(?:(?:^|\s)(?:-p|-P|-l|--port|--listen|--http-port|PORT)[ =]?|(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*|(?<=[\s=])):"
-    r"|(?:http\.server|runserver)\s+)([0-9]{2,5})(?![0-9.\w])"
+    r"(?:(?:^|\s)(?:-p|-l|--port|--listen|--http-port|PORT)[ =]?"
+    r"|(?:^|(?<=[\s=]))(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*)?:"
+    r"|(?:http\.server|runserver)\s+)([0-9]{3,5}|80)(?![0-9.\w])"
 )
 """A port that a line names, as servers of several languages take it."""
+
+DEFAULT_PORTS = (
+    (r"\brunserver\b", 8000),
+    (r"\bflask\b.*\brun\b", 5000),
+    (r"\buvicorn\b", 8000),
+    (r"\bhttp\.server\b", 8000),
+    (r"\bartisan serve\b", 8000),
+    (r"\bmkdocs serve\b", 8000),
+    (r"\bjekyll serve\b", 4000),
+    (r"\bhugo server\b", 1313),
+    (r"\bvite\b(?! build)", 5173),
+)
+"""What a line contains, and the port of that server where none is named: these do not read PORT."""
 
 CHECKED = " — add health to have it checked by more than a connection"
 
@@ -117,15 +131,9 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     keys = line_keys(from_shell(line.command))
     cwd = reading.destination.path(keys.pop("cwd", "."))
     service = keys | ({"cwd": cwd} if cwd != "." else {})
-    uses_port = _USES_PORT.search(line.command) is not None
-    named = _NAMED_PORT.search(line.command)
-    if named and not uses_port and 0 < int(named[1]) < 65536 and line.name != RELEASE:
-        service["port"] = int(named[1])
-        note("port", f"is in its line: the service is registered with it{CHECKED}")
-    elif uses_port or (line.name != RELEASE and _WEB_NAME.search(line.name)):
-        service["port"] = "auto"
-        own = "" if uses_port else "; where it listens on a port of its own, write that"
-        note("port", f"a free port as PORT, where foreman gives {port}{own}{CHECKED}")
+    if chosen := _port(line):
+        service["port"], reason = chosen
+        note("port", f"{reason.format(foreman=port)}{CHECKED}")
     if _USES_PS.search(line.command):
         env = service.setdefault("env", {})
         env.setdefault("PS", f"{line.name}.${{REPLICA}}")
@@ -140,6 +148,25 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     service["restart"] = "never"
     service["on_exit"] = "stop-all"
     return service
+
+
+def _port(line: _Line) -> tuple[int | str, str] | None:
+    """Return the port of an entry, and where it comes from; None for one that listens nowhere."""
+    if _USES_PORT.search(line.command):
+        return "auto", "a free port as PORT, where foreman gives {foreman}"
+    if line.name == RELEASE:
+        return None
+    if (named := _NAMED_PORT.search(line.command)) and 0 < int(named[1]) < 65536:
+        return int(named[1]), "is in its line: the service is registered with it"
+    if not _WEB_NAME.search(line.name):
+        return None
+    for pattern, default in DEFAULT_PORTS:
+        if found := re.search(pattern, line.command):
+            return default, f"is the default of {found[0].split()[0]}: the service is registered with it"
+    return (
+        "auto",
+        "a free port as PORT, where foreman gives {foreman}; where it listens on a port of its own, write that",
+    )
 
 
 def _note_listening(found: Found, destination: Destination, notes: Notes, first: Span) -> int:

@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from minikube.errors import UsageError
 from minikube.importers.detect import Format, Found, find_source
 from minikube.importers.result import Imported
 from minikube.importers.source import Destination, SourceError
@@ -27,8 +26,6 @@ def import_source(path: Path, output_dir: Path | None) -> Imported:
     Raises UsageError where there is no such file, its format is not known, or it cannot be read.
     """
     found = find_source(path)
-    if found.format not in MODULES:
-        raise UsageError(f"{path}: files of {found.format} cannot be imported yet")
     source_dir = found.path.absolute().parent.resolve()
     destination = Destination(source_dir, output_dir.resolve() if output_dir else source_dir)
     read: Reader = importlib.import_module(MODULES[found.format]).read

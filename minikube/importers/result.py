@@ -63,16 +63,21 @@ class Notes:
 
     def inexact(self, span: Span, source: str, path: KeyPath, text: str) -> None:
         """Add a note on a key that is taken with a difference; its comment stands at `path`, or at the nearest key above."""
-        self._notes[Note("inexact", span, source, text, path)] = None
+        self._notes[Note("inexact", span, _line(source), _line(text), path)] = None
 
     def refuse(self, span: Span, source: str, text: str) -> None:
         """Add a note on a key that is left out."""
-        self._notes[Note("refused", span, source, text)] = None
+        self._notes[Note("refused", span, _line(source), _line(text))] = None
 
     def in_order(self) -> tuple[Note, ...]:
         """Return the notes, each once, in the order of the files in which they were found and of their lines."""
         files = list(dict.fromkeys(note.span.file for note in self._notes))
         return tuple(sorted(self._notes, key=lambda note: (files.index(note.span.file), note.span.line)))
+
+
+def _line(text: str) -> str:
+    """Return a text on one line: a key of the source may have line breaks."""
+    return " ".join(text.split())
 
 
 class Imported(Struct, frozen=True):

@@ -73,8 +73,13 @@ class _Writer:
         if notes:
             self.lines.append("#")
             self.add_comment(title)
+            places: dict[str, list[str]] = {}
             for note in notes:
-                self.add_comment(f"{self.place(note)}, {note.source}: {note.text}", bullet="- ")
+                place = self.place(note)
+                place = place if note.source == place else f"{place}, {note.source}"
+                places.setdefault(note.text, []).append(place)
+            for text, found in places.items():  # one line for all that have the same reason
+                self.add_comment(f"{'; '.join(found)}: {text}", bullet="- ")
 
     def place(self, note: Note) -> str:
         """Return where the source has the key of a note: `line 7`, or `compose.override.yaml:7` where it is another file."""

@@ -14,12 +14,14 @@
     diagnostics  key paths, problems, warnings, "did you mean"
     hints        words of other tools, for "did you mean"
     masking      commands as they are shown, without secrets
+    json_schema  the parts of the JSON Schema: one exact message for each mistake
+    schema/      the whole JSON Schema: `minikube schema`
     dump         a `Manifest` back to TOML: `minikube config`
 
 It refuses to start anything and to resolve host or user names: whether this machine can run a manifest is `doctor`'s matter.
 """
 
-from minikube.manifest.load import load_manifest, schema_json
+from minikube.manifest.load import load_manifest
 from minikube.manifest.masking import shown_command
 from minikube.manifest.spec import (
     HOST_GATEWAY,
@@ -70,7 +72,6 @@ __all__ = [
     "parse_host_port",
     "parse_signal",
     "port_variable",
-    "schema_json",
     "shown_command",
     "template_text",
 ]

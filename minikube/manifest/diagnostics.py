@@ -101,6 +101,10 @@ class ManifestReading:
 
     def warn(self, path: str, message: str) -> None:
         """Record a warning at the value of a key path."""
+        self._warnings[self.make_problem(path, message)] = None
+
+    def warn_value(self, path: str, message: str) -> None:
+        """Record a warning of a value alone: once for all services that inherit it, with the path where it stands."""
         source, offset, node_path = self._place(path)
         self._warnings[self._problem(source, offset, node_path or path, message)] = None
 
@@ -168,6 +172,10 @@ class KeyPath(Struct, frozen=True):
         self.reading.fail_value(self.path, message, is_key=True)
         return None
 
+    def warn(self, message: str) -> None:
+        """Record a warning of the value."""
+        self.reading.warn_value(self.path, message)
+
     def wrong(self, expected: str, value: object, hint: str = "") -> Never | None:  # noqa: RUF020
         """Record the problem "expected `expected`, got `value`" with an optional hint at this key, and return None."""
         return self.fail(f"expected {expected}, got {describe_value(value, secret=self.secret)}{hint}")
@@ -199,7 +207,7 @@ class KeyPath(Struct, frozen=True):
         text = f"{name} is not set, empty is used — set it, or write ${{{name}:-default}}"
         if name in self.reading.dotenv:  # and not in the variables: see `load.APPLICATION_VARIABLES`
             text = f"{name} of .env belongs to the application and is not used here, empty is used — write the value itself"
-        self.reading.warn(self.path, text)
+        self.warn(text)
 
 
 def describe_value(value: object, *, secret: bool = False) -> str:

@@ -35,7 +35,7 @@ def read_tree(path: Path, index: int = 0) -> Node:
     """Return the tree of a TOML file, number `index` of a manifest. Raises ManifestError."""
     shown = printable(str(path))
     try:
-        text = _read_text(path).replace("\r\n", "\n")
+        text = _read_text(path)
     except FileNotFoundError:
         hint = "" if index else " — `minikube init` writes a first one"
         raise ManifestError(Problem(shown, f"no such file{hint}")) from None

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from minikube.manifest import hints, spec
 from minikube.manifest.diagnostics import KeyPath
+from minikube.manifest.json_schema import Schema
 from minikube.manifest.keys import containers
 from minikube.manifest.keys.commands import COMMAND, COMMAND_OR_NONE, SHELL
 from minikube.manifest.keys.environment import ENV, NUMBERS, env_file_shape
@@ -37,7 +38,6 @@ from minikube.manifest.shapes import (
     Number,
     OneOf,
     Parsed,
-    Schema,
     Shape,
     TableOf,
     Text,
@@ -314,15 +314,3 @@ MANIFEST = KnownKeys(
     },
     hints=hints.TOP_KEYS,
 )
-
-
-def schema() -> Schema:
-    """Return the JSON Schema of a manifest, in draft 7, which editors support."""
-    whole = MANIFEST.schema()
-    service = whole["properties"]["services"]["additionalProperties"]
-    service["anyOf"] = [{"required": [key]} for key in ("command", "shell", "image", "build")]
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "Mini Kube Discovery: supervisor.toml",
-        **whole,
-    }

@@ -12,7 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minikube import durations
+from minikube.manifest import json_schema
 from minikube.manifest.diagnostics import KeyPath, describe_value, did_you_mean, join_words
+from minikube.manifest.json_schema import Schema
 from minikube.manifest.values import (
     SCHEDULE_FORM,
     WATCH_FORM,
@@ -26,7 +28,7 @@ from minikube.manifest.values import (
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-Schema = dict[str, Any]
+JSON_TYPES: Mapping[type, str] = {dict: "object", list: "array", str: "string", float: "number", int: "integer"}
 
 
 class Shape(Protocol[T_co]):
@@ -52,7 +54,6 @@ class Text(Struct, frozen=True):
     pattern: str = ""
     later: bool = False
     keep_unset: bool = False
-    doc: str = ""
     secret: bool = False
 
     def read(self, value: object, key: KeyPath) -> str | None:
@@ -65,7 +66,7 @@ class Text(Struct, frozen=True):
         return text
 
     def schema(self) -> Schema:
-        return string_schema(self.pattern, self.doc or self.expected)
+        return json_schema.string(self.pattern, self.expected)
 
 
 class Parsed(Struct, Generic[T], frozen=True):
@@ -89,7 +90,7 @@ class Parsed(Struct, Generic[T], frozen=True):
             return key.fail(str(error) if self.secret else f"{error}, got {describe_value(text)}")
 
     def schema(self) -> Schema:
-        return string_schema(self.pattern, self.expected)
+        return json_schema.string(self.pattern, self.expected)
 
 
 def _plain(bound: float) -> str:
@@ -126,7 +127,7 @@ class Number(Struct, Generic[T], frozen=True):
 
     def schema(self) -> Schema:
         name = "integer" if self.kind is int else "number"
-        return either({"type": name, "minimum": self.least, "maximum": self.most}, {"type": "string", "pattern": r"\$"})
+        return json_schema.or_variable({"type": name, "minimum": self.least, "maximum": self.most})
 
 
 class Choice(Struct, frozen=True):
@@ -145,7 +146,7 @@ class Choice(Struct, frozen=True):
         return text
 
     def schema(self) -> Schema:
-        return either({"enum": list(self.words)}, {"type": "string", "pattern": r"\$"})
+        return json_schema.words(self.words, self.hints)
 
 
 class OnlyTrue(Struct, frozen=True):
@@ -165,7 +166,7 @@ class Boolean(Struct, frozen=True):
         return value if isinstance(value, bool) else key.wrong("true or false", value)
 
     def schema(self) -> Schema:
-        return {"enum": [True, False]}
+        return {"type": "boolean"}
 
 
 class ListOf(Struct, Generic[T], frozen=True):
@@ -190,7 +191,9 @@ class ListOf(Struct, Generic[T], frozen=True):
         whole: Schema = {"type": "array", "items": self.each.schema()}
         if self.least:
             whole["minItems"] = self.least
-        return either(self.each.schema(), whole) if self.lone else whole
+        if not self.lone:
+            return whole
+        return {"if": {"type": "array"}, "then": whole, "else": self.each.schema()}
 
 
 class TableOf(Struct, Generic[T], frozen=True):
@@ -220,11 +223,7 @@ class TableOf(Struct, Generic[T], frozen=True):
         return None
 
     def schema(self) -> Schema:
-        return {
-            "type": "object",
-            "additionalProperties": self.each.schema(),
-            "propertyNames": {"pattern": self.key_pattern},
-        }
+        return json_schema.table_of(self.each.schema(), self.key_pattern, self.key_expected)
 
 
 class OneOf(Struct, Generic[T], frozen=True):
@@ -238,7 +237,14 @@ class OneOf(Struct, Generic[T], frozen=True):
         return key.wrong(self.expected, value) if shape is None else shape.read(value, key)
 
     def schema(self) -> Schema:
-        return either(*(shape.schema() for shape in self.by_type.values()))
+        # A whole number is an integer in JSON, also where TOML has a float.
+        shapes = {kind: shape for kind, shape in self.by_type.items() if kind is not int or float not in self.by_type}
+        # A shape of several types chooses among them itself.
+        shared = next(
+            (shape for shape in shapes.values() if sum(other is shape for other in shapes.values()) > 1), None
+        )
+        own = {JSON_TYPES[kind]: shape.schema() for kind, shape in shapes.items() if shape is not shared}
+        return json_schema.by_type(own, shared.schema() if shared else json_schema.message(self.expected))
 
 
 class Converted(Struct, Generic[T], frozen=True):
@@ -290,29 +296,9 @@ class KnownKeys(Struct, frozen=True):
         return f"[{key.path}]" if key.path else "the manifest"
 
     def schema(self) -> Schema:
-        whole: Schema = {
-            "type": "object",
-            "properties": {name: shape.schema() for name, shape in self.shapes.items()},
-            "additionalProperties": False,
-        }
-        if self.required:
-            whole["required"] = list(self.required)
-        if self.one_of:
-            whole["oneOf"] = [{"required": [name]} for name in self.one_of]
-        return whole
-
-
-def string_schema(pattern: str, description: str) -> Schema:
-    """Return the schema of a string that matches `pattern` or contains a variable."""
-    whole: Schema = {"type": "string", "description": description}
-    if pattern:
-        whole["pattern"] = rf"{pattern}|\$"
-    return whole
-
-
-def either(*schemas: Schema) -> Schema:
-    """Return the schema of a value that matches one of the schemas."""
-    return {"anyOf": list(schemas)}
+        keys = {name: shape.schema() for name, shape in self.shapes.items()}
+        whole = json_schema.table(keys, self.hints)
+        return {**whole, **json_schema.only_one_of(self.one_of)} if self.one_of else whole
 
 
 DURATION = Parsed(durations.parse_duration, durations.DURATION_FORM, durations.DURATION_PATTERN + "|^0$")

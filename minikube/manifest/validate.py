@@ -9,13 +9,14 @@ from typing import TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from minikube.addresses import WILDCARD_HOSTS
 from minikube.defaults import CERT_ENV, KEY_ENV
 from minikube.errors import UsageError
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean, join_words
 from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.layers.merge import RUN_KEYS
 from minikube.manifest.spec import ControlSettings, HostPort, RegistrySettings, ServiceSpec
-from minikube.manifest.tree.paths import split_path
+from minikube.manifest.tree.paths import append_key, join_path, split_path
 from minikube.manifest.values import is_exposed, is_loopback
 
 MAX_REPLICAS = 1_000
@@ -39,7 +40,9 @@ def check(reading: ManifestReading, raw_services: Mapping[str, object], services
     _check_instance_names(reading, services)
     for cycle in find_cycles({name: tuple(service.depends_on) for name, service in services.items()}):
         circle = " → ".join((*cycle, cycle[0]))
-        reading.fail(f"services.{cycle[0]}.depends_on", f"expected no cycle, got {circle} — remove one of them")
+        path = service_path(cycle[0], "depends_on")
+        at = append_key(path, cycle[1] if len(cycle) > 1 else cycle[0])
+        reading.fail(path, f"expected no cycle, got {circle} — remove one of them", at=at)
 
 
 def check_listeners(
@@ -108,13 +111,22 @@ def _free_default_port(
 
 
 def _check_self_registration(reading: ManifestReading, registry: RegistrySettings, services: Services) -> None:
-    """Warn about containers that cannot register themselves, because the registry asks for a client certificate."""
+    """Warn about containers that cannot register themselves: the registry asks for a client certificate, or has one for another
+    address than that at which containers of the project's network reach it.
+    """
+    is_relayed = registry.tls is not None and is_loopback(registry.listen.host) and not registry.advertise
     for service in services.values():
+        if is_relayed and service.is_on_project_network and service.register == "self":
+            reading.warn(
+                f"services.{service.name}.register",
+                "a container reaches the registry at the gateway of the project's network, which the certificate in"
+                ' registry.tls hardly names — set network = "host", or register = "supervisor"',
+            )
         own = service.env.keys() | service.file_env.keys()
         asks = registry.tls is not None and registry.tls.ca is not None
         if asks and service.runtime == "container" and service.register == "self" and not own >= {CERT_ENV, KEY_ENV}:
             reading.warn(
-                f"services.{service.name}.register",
+                service_path(service.name, "register"),
                 "the registry wants a certificate of its clients (registry.tls.ca), and a container is not given our key"
                 f' — mount one and set env.{CERT_ENV} and env.{KEY_ENV}, or set register = "supervisor"',
             )
@@ -165,6 +177,11 @@ def _check_runtime(reading: ManifestReading, path: str, raw: Mapping[str, object
             reading.fail(f"{path}.{key}", f"expected image or build beside it, a process has no such thing{hint}")
 
 
+def service_path(name: str, *keys: str) -> str:
+    """Return the path of a service, or of one of its keys."""
+    return join_path(("services", name, *keys))
+
+
 def _describe_lone_override(reading: ManifestReading, path: str) -> str:
     """Return a text for a service that a later file has and no earlier one; empty for others."""
     service = reading.tree.find(split_path(path))[0]
@@ -193,7 +210,7 @@ def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) 
 
 
 def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
-    path = f"services.{service.name}"
+    path = service_path(service.name)
     has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
     health = service.health
     if service.runtime == "container":
@@ -224,7 +241,7 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
 
 def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
     for name, port in service.ports.items():
-        if port.container_port and service.runtime == "process":
+        if port.container_port and service.runtime == "process" and not reading.failed(path):
             reading.fail(
                 f"{path}.ports.{name}.container_port", "expected image or build, a process listens on the port"
             )
@@ -240,7 +257,7 @@ def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec
 
 
 def _check_schedule(reading: ManifestReading, service: ServiceSpec) -> None:
-    path = f"services.{service.name}"
+    path = service_path(service.name)
     if service.schedule and service.restart.policy == "always":
         reading.fail(
             f"{path}.restart",
@@ -254,7 +271,7 @@ def _check_dependencies(
     reading: ManifestReading, service: ServiceSpec, names: Mapping[str, object], services: Services
 ) -> None:
     for needed, condition in service.depends_on.items():
-        path = f"services.{service.name}.depends_on.{needed}"
+        path = service_path(service.name, "depends_on", needed)
         if needed in reading.bases:
             reading.fail(
                 path,
@@ -285,7 +302,7 @@ def _check_dependencies(
 
 def _can_be_healthy(reading: ManifestReading, service: ServiceSpec) -> bool:
     """Return whether the service can become healthy: it has a check, registers itself, or is registered with its port."""
-    if service.health or service.register == "self" or reading.failed(f"services.{service.name}"):
+    if service.health or service.register == "self" or reading.failed(service_path(service.name)):
         return True
     return service.register == "supervisor" and bool(service.port or service.auto_port)
 
@@ -295,7 +312,7 @@ def _check_instance_names(reading: ManifestReading, services: Services) -> None:
         for number in range(1, service.replicas + 1 if service.replicas > 1 else 1):
             if (taken := f"{service.name}-{number}") in services:
                 reading.fail(
-                    f"services.{taken}", f"expected another name, replica {number} of {service.name} is called {taken}"
+                    service_path(taken), f"expected another name, replica {number} of {service.name} is called {taken}"
                 )
 
 
@@ -346,18 +363,17 @@ def _service_listeners(services: Services) -> Iterator[_Listener]:
     for service in services.values():
         first, last = (service.port, service.port) if service.port else service.port_range
         if first:
-            yield _Listener(f"services.{service.name}.port", service.host, first, last, service)
+            yield _Listener(service_path(service.name, "port"), service.host, first, last, service)
         for name, port in service.ports.items():
             first, last = port.bounds
             if first:
-                path = f"services.{service.name}.ports.{name}"
+                path = service_path(service.name, "ports", name)
                 yield _Listener(path, service.host, first, last, service, port.protocol)
 
 
 def _same_host(first: str, second: str) -> bool:
     """Return whether two listeners on these hosts cannot use the same port."""
-    everywhere = ("0.0.0.0", "::")
-    return first == second or first in everywhere or second in everywhere or (first, second) in _LOOPBACK_PAIRS
+    return first == second or first in WILDCARD_HOSTS or second in WILDCARD_HOSTS or (first, second) in _LOOPBACK_PAIRS
 
 
 _LOOPBACK_PAIRS = (("127.0.0.1", "localhost"), ("localhost", "127.0.0.1"), ("::1", "localhost"), ("localhost", "::1"))

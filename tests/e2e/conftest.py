@@ -23,6 +23,8 @@ UNMEASURED = (
     "project_dir",
     "running_manifest",
     "secrets",
+    "setups",
+    "templates",
 )
 """Files whose commands run without coverage, which would make each `minikube up` take twice as long. Other files start, change
 and stop projects under coverage, and what the command line prints has its tests in tests/unit and tests/integration."""

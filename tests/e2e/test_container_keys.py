@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -52,44 +53,50 @@ def engine(request: pytest.FixtureRequest, base: Base) -> Iterator[EngineUnderTe
 
 
 TASK = 'image = "IMAGE"\nrestart = "never"\n'
+ALONE = f'{TASK}network = "host"\n'
+"""For tests of something else: a network takes the engine some tenths of a second."""
+
 SERVICES = f"""
 [containers]
 engine = "ENGINE"
 
 [services.own]
-{TASK}
+{ALONE}
 [services.command]
-{TASK}command = "x '$HOME  y' ${{SERVICE_NAME}}"
+{ALONE}command = "x '$HOME  y' ${{SERVICE_NAME}}"
 
 [services.entrypoint]
-{TASK}entrypoint = ["/bin/echo", "two words", "$HOME"]
+{ALONE}entrypoint = ["/bin/echo", "two words", "$HOME"]
 args = ["end"]
 
 [services.cleared]
-{TASK}entrypoint = []
+{ALONE}entrypoint = []
 
 [services.bare]
-{TASK}entrypoint = []
+{ALONE}entrypoint = []
 command = ["/bin/echo", "bare"]
 
 [services.shell]
-{TASK}shell = '''
+{ALONE}shell = '''
 set -- $(echo a | tr a b) && echo "$1 ${{SERVICE_NAME}} ${{UNSET-none}} $$HOME"
 false
 echo unreached
 '''
 
 [services.syntax]
-{TASK}entrypoint = "/bin/echo"
+{ALONE}entrypoint = "/bin/echo"
 command = "a && b | c"
 
 [services.stdin]
 image = "IMAGE"
+network = "host"
 shell = "echo reading; cat; echo closed"
-health = {{ log = "reading" }}
+health = {{ command = "sh -c 'test $1 = stdin$HOME' sh ${{SERVICE_NAME}}/root" }}
+stop = {{ command = "sh -c 'echo stopped $HOME $1 > /stopped/file' sh ${{SERVICE_NAME}}" }}
+volumes = ["./stopped:/stopped"]
 
 [services.mounts]
-{TASK}shell = '''
+{ALONE}shell = '''
 cat /settings
 echo written > /data/file
 test -d /image-volume
@@ -110,7 +117,7 @@ volumes = [
 ]
 
 [services.typo]
-{TASK}volumes = ["./setings:/settings:ro"]
+{ALONE}volumes = ["./setings:/settings:ro"]
 
 [services.hosts]
 {TASK}shell = '''
@@ -126,6 +133,7 @@ user = "1234"
 {TASK}shell = '''
 echo $PORT $HOST $MINIKUBE_REDIS_URL
 test "$REDIS_URL $LEVEL" = "redis://app/0 high"
+echo "$PATH"
 id -u
 '''
 port = "auto"
@@ -170,12 +178,14 @@ def test_every_key_of_a_container_does_what_it_says(tmp_path: Path, engine: Engi
         assert hosts[0] == "10.1.2.3 db"
         assert hosts[1].startswith("fd00::7 ")
         assert hosts[-3:] == ["me", "named-here", "Max open files 333 333 files"]
-        ours, user = printed["variables"]
+        ours, path, user = printed["variables"]
         assert ours.startswith("8123 0.0.0.0 unix:///run/minikube/redis/")
+        assert sys.prefix not in path, "the programs are the image's"
         assert user == "4321"
         assert project.until("stdin", "running").check == "passing"
         assert printed["stdin"] == ["reading"]
         project.run("down")
+        assert (tmp_path / "stopped" / "file").read_text() == "stopped /root stdin\n"
     mine = ("--filter", "label=mini-kube-discovery.mark")
     assert engine.names("ps", "--all", "--quiet", *mine) == set()
     volumes = engine.names("volume", "ls", "--quiet")
@@ -197,6 +207,7 @@ def test_a_killed_supervisor_leaves_no_volume_and_a_running_one_shows_no_secret(
 engine = "{engine.kind}"
 [services.x]
 image = "{engine.image}"
+network = "host"
 env_file = "secret.env"
 env = {{ API_TOKEN = "hunter2-named" }}
 shell = "echo $API_TOKEN $FILED; exec sleep 1000"

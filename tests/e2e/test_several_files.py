@@ -87,6 +87,7 @@ def test_watch_applies_an_override_that_appears_changes_and_vanishes(tmp_path: P
         fresh.replace(override)
         second = until_replaced(first)
         assert "WHICH=override" in Path(f"/proc/{second}/environ").read_text()
+        assert small.run("validate") == "supervisor.toml + supervisor.override.toml: good, 1 service\n"
         override.write_text('[services.x.env]\nWHICH = "hal')
         eventually(lambda: any("not TOML" in text for text in small.events("apply.failed")), what="the problem")
         override.write_text("")

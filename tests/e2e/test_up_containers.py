@@ -42,6 +42,7 @@ limits = { memory = "64M", cpus = 0.5, pids = 50, nofile = 256 }
 
 [services.checked]
 image = "IMAGE"
+network = "host"
 command = ["sleep", "1000"]
 runtime = "container"
 init = true
@@ -49,6 +50,7 @@ health = { command = ["sh", "-c", "test -e /tmp/ok || sleep 5432"], interval = "
 
 [services.greedy]
 image = "IMAGE"
+network = "host"
 command = ["python", "-c", "bytearray(200_000_000)"]
 runtime = "container"
 limits = { memory = "32M" }

@@ -19,7 +19,7 @@ STDOUT = "-"
 
 
 @click.command(epilog="Then run `minikube validate` and `minikube up`.")
-@click.argument("source", metavar="FILE|DIR", required=False, default=".", type=click.Path())
+@click.argument("source", metavar="[FILE|DIR]", required=False, default=".", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -30,8 +30,8 @@ STDOUT = "-"
 def import_command(source: str, output: str | None) -> int:
     """Write a supervisor.toml from a Procfile, or from a file of Compose, process-compose, supervisord or pm2.
 
-    Of a directory, by default the working directory, it is the one such file in it. What differs from the source has a comment
-    there; what was left out is listed at the top. An existing file is never overwritten.
+    DIR, by default the working directory, has to hold one such file. What differs from the source has a comment at its line;
+    what was left out is listed at the top. An existing file is never overwritten.
     """
     from minikube.importers import import_source, write_manifest
 
@@ -52,11 +52,11 @@ def _target(source: Path, output: str | None) -> Path | None:
     if output == STDOUT:
         return None
     if output is None:
-        return (source if source.is_dir() else source.parent) / DEFAULT_FILE
+        return (source if os.path.isdir(source) else source.parent) / DEFAULT_FILE
     target = Path(output)
-    if output.endswith(os.sep) or target.is_dir():
+    if output.endswith(os.sep) or os.path.isdir(target):
         target = target / DEFAULT_FILE
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise UsageError(f"{target.parent}: no such directory — create it first, or choose another with -o")
     return target
 

@@ -29,6 +29,8 @@ depends_on = ["web"]                   # is started when a replica of web passes
 PAGE_FILE = "site/index.html"
 PAGE = "<!doctype html><title>web</title><p>Served by <code>minikube up</code>.\n"
 
+GIT_IGNORE = ".gitignore"
+
 CLOCK_FILE = "clock.py"
 CLOCK = '''\
 """Every two seconds, asks the registry for the address of `web` and fetches a page from there."""
@@ -52,22 +54,73 @@ with blocking.open_registry() as registry:
 
 @click.command()
 @click.argument("directory", required=False, default=".", type=click.Path())
-def init_command(directory: str) -> None:
-    """Write a first manifest with two small services into DIRECTORY, by default the working directory."""
-    from minikube.manifest import load_manifest
+@click.option(
+    "-t", "--template", metavar="NAME", default="", help="Write this project instead of the two small services."
+)
+@click.option("--list", "listing", is_flag=True, help="Print the names of the templates.")
+def init_command(directory: str, template: str, listing: bool) -> None:
+    """Write a first manifest with two small services into DIRECTORY, by default the working directory.
+
+    With --template it is one for Django, FastAPI, Node, Go, or a web server with workers and a database. Where the directory has
+    no such project yet, the few files that make it run are written, too. An existing file is never overwritten.
+    """
     from minikube.manifest.load import default_name
 
+    if listing:
+        _print_templates()
+        return
     target = Path(directory)
+    name = default_name(target.absolute())
     manifest = target / DEFAULT_FILE
-    text = FIRST_MANIFEST.format(name=default_name(target.absolute()))
-    files = {manifest: text, target / CLOCK_FILE: CLOCK, target / PAGE_FILE: PAGE}
+    note = ""
+    if template:
+        files, note = _files_of_template(template, target, name)
+    else:
+        files = {manifest: FIRST_MANIFEST.format(name=name), target / CLOCK_FILE: CLOCK, target / PAGE_FILE: PAGE}
     for path in files:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists already — nothing was written; move it away or use another directory")
     _write_all(files)
+    from minikube.manifest import load_manifest
+
     load_manifest(manifest)
     argument = "" if target == Path() else f" {manifest}"
     click.echo(f"wrote {', '.join(map(str, files))} — start them with: minikube up{argument}")
+    if note:
+        click.echo(note)
+
+
+def _print_templates() -> None:
+    from minikube.cli.templates.catalog import NAMES, load_template
+
+    for name in NAMES:
+        click.echo(f"{name:15} {load_template(name).summary}")
+
+
+def _files_of_template(name: str, target: Path, project: str) -> tuple[dict[Path, str], str]:
+    """Return the files that a template writes into a directory, and a note for the user; "" for none.
+
+    A file beside those of the project, such as `.gitignore`, is left out where there is one.
+    """
+    from minikube.cli.templates.catalog import NAMES, load_template
+    from minikube.cli.templates.template import filled
+    from minikube.manifest.diagnostics import did_you_mean
+
+    if name not in NAMES:
+        raise UsageError(
+            f"--template {name}: no such template{did_you_mean(name, NAMES)} — there are {', '.join(NAMES)}"
+        )
+    template = load_template(name)
+    manifest = target / DEFAULT_FILE
+    if (target / template.marker).exists():
+        text = template.own_manifest or template.manifest
+        note = f"{template.marker} is there already, so that no other file was written: look whether the commands are right"
+        return {manifest: filled(text, project)}, note
+    files = {manifest: filled(template.manifest, project)}
+    for path, text in template.files.items():
+        if path != GIT_IGNORE or not (target / path).exists():
+            files[target / path] = filled(text, project)
+    return files, template.note
 
 
 def _write_all(files: dict[Path, str]) -> None:

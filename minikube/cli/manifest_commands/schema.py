@@ -21,7 +21,7 @@ def schema_command(command: str | None) -> None:
     To let an editor check supervisor.toml, save the schema to a file and write as the first line: `#:schema PATH`.
     """
     if command is None:
-        from minikube.manifest import schema_json
+        from minikube.manifest.schema.document import schema_json
 
         click.echo(schema_json())
         return

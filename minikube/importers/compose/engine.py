@@ -110,7 +110,7 @@ def read_files(draft: ServiceDraft, entry: Entry, key: str) -> None:
         file = section.value.get("file") if section and isinstance(section.value, Table) else None
         if isinstance(file, Scalar) and name:
             path = draft.file_path(file.text, file.span, key)
-            path = path if path.startswith(("/", ".", "~", "$")) else f"./{path}"
+            path = path if path.startswith(("/", ".", "~", "${")) else f"./{path}"
             draft.refuse(item.span, f"{key}.{name}", f'a file is a mount here — add "{path}:{target}:ro" to volumes')
         else:
             draft.refuse(

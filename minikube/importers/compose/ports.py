@@ -3,6 +3,8 @@
 The first TCP port of a service becomes `port`, which is registered and checked; the others become `ports`.
 """
 
+import re
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -12,6 +14,7 @@ from minikube.importers.result import Span
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
 
 MOST_OF_A_RANGE = 32
+_HOST = re.compile(r"[A-Za-z0-9._:%-]*")
 LOOPBACK = "127.0.0.1"
 ON_LOOPBACK = 'is published on 127.0.0.1, not on all addresses — host = "0.0.0.0" opens it'
 
@@ -60,20 +63,16 @@ def read_ports(draft: ServiceDraft, entry: Entry) -> None:
 
 def parse_port(text: str, span: Span) -> PortMapping | None:
     """Return the port of the short form; None where it is none."""
-    text, _, protocol = text.partition("/") if "${" not in text.rpartition("/")[2] else (text, "", "")
+    text, _, protocol = text.partition("/") if "${" not in text.rpartition("/")[2] else (text, "", "tcp")
     parts = split_outside(text, ":")
     if len(parts) > 3 and "[" not in text:  # an IPv6 address without brackets
         parts = [":".join(parts[:-2]), *parts[-2:]]
     target, published, host = [*reversed(parts), "", ""][:3]
-    if (
-        protocol not in ("", "tcp", "udp")
-        or len(parts) > 3
-        or not _is_ports(target)
-        or (published and not _is_ports(published))
-    ):
+    published, host = "" if published == "0" else published, host.strip("[]")
+    valid = len(parts) <= 3 and _is_ports(target) and (not published or _is_ports(published))
+    if not valid or protocol not in ("", "tcp", "udp") or not ("${" in host or _HOST.fullmatch(host)):
         return None
-    published = "" if published == "0" else published
-    return PortMapping(span, target, published, host.strip("[]"), protocol or "tcp")
+    return PortMapping(span, target, published, host, protocol or "tcp")
 
 
 def _is_ports(text: str) -> bool:
@@ -81,10 +80,8 @@ def _is_ports(text: str) -> bool:
     if "${" in text:
         return True
     first, dash, last = text.partition("-")
-    numbers = [
-        int(word) for word in (first, last if dash else first) if word.isascii() and word.isdigit() and len(word) < 6
-    ]
-    return len(numbers) == 2 and 0 <= numbers[0] <= numbers[1] <= 65535
+    numbers = [int(word) for word in (first, last if dash else first) if re.fullmatch(r"[0-9]{1,5}", word)]
+    return len(numbers) == 2 and 1 <= numbers[0] <= numbers[1] <= 65535
 
 
 def _long_form(draft: ServiceDraft, table: Table) -> PortMapping | None:
@@ -98,12 +95,13 @@ def _long_form(draft: ServiceDraft, table: Table) -> PortMapping | None:
             pass  # host or ingress: Compose itself makes no difference
         elif key not in ("app_protocol",) and not key.startswith("x-"):
             draft.refuse(entry.span, f"ports.{key}", "has no counterpart in a manifest")
+    host = texts.get("host_ip", "")
     text = f"{texts.get('published', '')}:{texts.get('target', '')}/{texts.get('protocol', 'tcp')}"
-    found = parse_port(text, table.span)
+    found = parse_port(text, table.span) if "${" in host or _HOST.fullmatch(host) else None
     if found is None:
         draft.refuse(table.span, "ports", "expected target, a port, and published, a port or range")
         return None
-    return replace(found, host=texts.get("host_ip", ""), name=texts.get("name", ""))
+    return replace(found, host=host, name=texts.get("name", ""))
 
 
 def _bounds(text: str) -> tuple[int, int] | None:

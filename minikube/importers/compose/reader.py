@@ -8,7 +8,9 @@ from typing import Any
 from minikube.importers.compose import dependencies, engine, health, lifecycle, network, ports, resources, run, volumes
 from minikube.importers.compose.draft import ProjectNames, ServiceDraft
 from minikube.importers.compose.files import ComposeModel, ComposeProject
+from minikube.importers.compose.variables import rewrite
 from minikube.importers.detect import Found
+from minikube.importers.names import MAX_LENGTH, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, source_error
 from minikube.importers.yaml_nodes import Entry, Scalar, Table
@@ -73,34 +75,32 @@ def read(found: Found, destination: Destination) -> Imported:
     notes = Notes()
     project = ComposeProject(found, destination, notes)
     model = project.load()
-    names = _names(model)
-    services: dict[str, dict[str, Any]] = {}
-    for source_name, entry in model.services.items():
-        if not isinstance(entry.value, Table):
-            continue
-        draft = ServiceDraft(project, names, source_name, entry)
-        read_service(draft)
-        if draft.out.keys() & {"image", "build"}:
-            services[draft.name] = draft.out
-    main = next(iter(project.sources.values()))
+    main = next(iter(project.sources.values())).name
+    services = _read_services(project, model)
     if not services:
-        raise source_error(main.name, "has no service with image or build that can be imported")
-    _drop_missing(services, notes, main.name)
+        raise source_error(main, "has no service with image or build that can be imported")
+    _drop_missing(services, notes, main)
     for cycle in find_cycles({name: tuple(service.get("depends_on", ())) for name, service in services.items()}):
-        raise source_error(main.name, f"depends_on goes in a circle: {' → '.join((*cycle, cycle[0]))}")
+        raise source_error(main, f"depends_on goes in a circle: {' → '.join((*cycle, cycle[0]))}")
     _read_top(model, notes)
-    if destination.moves and project.dotenv:
-        text = "variables are read from .env beside the manifest — copy it there"
-        notes.inexact(Span(main.name, 0, 0), ".env", (), text)
-    name = _project_name(model, notes)
-    if re.fullmatch(NAME_PATTERN, project.dotenv.get("COMPOSE_PROJECT_NAME", "")):
-        name = project.dotenv["COMPOSE_PROJECT_NAME"]
-    if project.dotenv.get("COMPOSE_PROFILES"):
-        text = "COMPOSE_PROFILES does not choose profiles — `up --profile NAME` or MINIKUBE_PROFILES does"
-        notes.inexact(Span(main.name, 0, 0), ".env", (), text)
+    _note_dotenv(project, main)
+    name = _project_name(project, model)
     if not name and destination.moves:
         name = default_name(destination.source_dir)
     return Imported("Compose", tuple(project.sources.values()), services, name, notes=notes.in_order())
+
+
+def _read_services(project: ComposeProject, model: ComposeModel) -> dict[str, dict[str, Any]]:
+    """Return the services of the manifest that run something, by name."""
+    names = _names(model)
+    services: dict[str, dict[str, Any]] = {}
+    for source_name, entry in model.services.items():
+        if isinstance(entry.value, Table):
+            draft = ServiceDraft(project, names, source_name, entry)
+            read_service(draft)
+            if draft.out.keys() & {"image", "build"}:
+                services[draft.name] = draft.out
+    return services
 
 
 def read_service(draft: ServiceDraft) -> None:
@@ -113,7 +113,7 @@ def read_service(draft: ServiceDraft) -> None:
         network.add_alias(draft, span, "links", alias, "a link's name is one for all services")
     entries = draft.table.entries
     for key, reader in READERS.items():
-        if key in entries and (draft.has(key)):
+        if draft.has(key):
             reader(draft, entries[key])
     for key, entry in entries.items():
         if key not in READERS and not key.startswith("x-"):
@@ -133,22 +133,8 @@ def _names(model: ComposeModel) -> ProjectNames:
         if not table.entries.get("network_mode")
     }
     one_network = len(memberships) < 2 and all(len(found) < 2 for found in memberships)
-    labels = _labels(list(services))
+    labels = service_names(services)
     return ProjectNames(labels, checked, dependencies.link_aliases(services), model.sections, one_network)
-
-
-def _labels(names: list[str]) -> dict[str, str]:
-    """Return a DNS label for each name: itself, or one made from it that no other service has."""
-    labels = {name: name for name in names if re.fullmatch(NAME_PATTERN, name)}
-    for name in names:
-        if name in labels:
-            continue
-        label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:60].strip("-") or "service"
-        unique, number = label, 2
-        while unique in labels.values():
-            unique, number = f"{label}-{number}", number + 1
-        labels[name] = unique
-    return {name: labels[name] for name in names}
 
 
 def _drop_missing(services: dict[str, dict[str, Any]], notes: Notes, file: str) -> None:
@@ -162,19 +148,35 @@ def _drop_missing(services: dict[str, dict[str, Any]], notes: Notes, file: str) 
             del service["depends_on"]
 
 
-def _project_name(model: ComposeModel, notes: Notes) -> str:
+def _project_name(project: ComposeProject, model: ComposeModel) -> str:
+    """Return the name of the project; empty for that of its directory."""
+    if re.fullmatch(NAME_PATTERN, project.dotenv.get("COMPOSE_PROJECT_NAME", "")):
+        return project.dotenv["COMPOSE_PROJECT_NAME"]
     entry = model.top.get("name")
     if entry is None or not isinstance(entry.value, Scalar) or not entry.value.text:
         return ""
-    name = entry.value.text
-    if re.fullmatch(NAME_PATTERN, name):
-        return name
-    label = re.sub(r"[^a-z0-9]+", "-", name.lower())[:63].strip("-")
-    if "$" in name or not label:
-        notes.refuse(entry.span, "name", "a project's name has no variables — the directory's name is used")
+    found = rewrite(entry.value.text, later=False)
+    if found.problem:
+        project.notes.refuse(entry.span, "name", found.problem)
         return ""
-    notes.inexact(entry.span, "name", ("name",), "a project's name is a DNS label")
+    if "${" in found.text or re.fullmatch(NAME_PATTERN, found.text):
+        return found.text
+    if label := re.sub(r"[^a-z0-9]+", "-", found.text.lower())[:MAX_LENGTH].strip("-"):
+        project.notes.inexact(entry.span, "name", ("name",), "a project's name is a DNS label")
+    else:
+        project.notes.refuse(entry.span, "name", "a project's name is a DNS label — the directory's name is used")
     return label
+
+
+def _note_dotenv(project: ComposeProject, main: str) -> None:
+    """Add notes on what Compose reads from `.env` and a manifest does not."""
+    nowhere = Span(main, 0, 0)
+    if project.destination.moves and project.dotenv:
+        text = "variables are read from .env beside the manifest — copy it there"
+        project.notes.inexact(nowhere, ".env", (), text)
+    if project.dotenv.get("COMPOSE_PROFILES"):
+        text = "COMPOSE_PROFILES does not choose profiles — `up --profile NAME` or MINIKUBE_PROFILES does"
+        project.notes.inexact(nowhere, ".env", (), text)
 
 
 def _read_top(model: ComposeModel, notes: Notes) -> None:

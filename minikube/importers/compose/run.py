@@ -194,7 +194,7 @@ def read_working_dir(draft: ServiceDraft, entry: Entry) -> None:
     text = draft.text(entry.value, "working_dir", "cwd")
     if text is None:
         return
-    if text.startswith(("/", "$")):
+    if text.startswith(("/", "${")):
         draft.out["cwd"] = text
     else:
         draft.refuse(entry.span, "working_dir", "expected an absolute path — write the whole path as cwd")

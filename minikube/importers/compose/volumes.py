@@ -69,7 +69,7 @@ def _long_form(draft: ServiceDraft, table: Table) -> None:
     rest = {key: entry for key, entry in table.entries.items() if not key.startswith("x-")}
     draft.refuse_unknown(rest, "volumes", known)
     source = texts.get("source", "")
-    if kind == "bind" and source and not source.startswith(("/", ".", "~", "$")):
+    if kind == "bind" and source and not source.startswith(("/", ".", "~", "${")):
         source = f"./{source}"
     _write(draft, table.span, source, target, options)
 
@@ -81,7 +81,7 @@ def _write(draft: ServiceDraft, span: Span, source: str, target: str, options: l
     mode = ",".join(word for word in options if word in VOLUME_OPTIONS)
     if dropped := [word for word in options if word not in VOLUME_OPTIONS]:
         draft.inexact(span, "volumes", f"the option {dropped[0][:20]} is left out", "volumes", position)
-    if source.startswith(("./", "../", "~", "/", "$")) or source in (".", ".."):
+    if source.startswith(("./", "../", "~", "/", "${")) or source in (".", ".."):
         source = draft.file_path(source, span, "volumes", "volumes", position)
     elif source:
         named = _named(draft, span, source, target, mode, position)
@@ -176,7 +176,7 @@ def _tmpfs(draft: ServiceDraft, table: Table, target: str) -> None:
             except ValueError:
                 draft.refuse(settings[key].span, f"volumes.tmpfs.{key}", "expected a number")
     draft.refuse_unknown(settings, "volumes.tmpfs", ("size", "mode"))
-    if not target.startswith(("/", "$")):
+    if not target.startswith(("/", "${")):
         draft.refuse(table.span, "volumes", "expected target, an absolute path in the container")
         return
     draft.add_engine_args(table.span, "volumes", f"--tmpfs={target}" + (f":{','.join(options)}" if options else ""))
@@ -191,7 +191,7 @@ def _octal(text: str) -> str:
 def read_tmpfs(draft: ServiceDraft, entry: Entry) -> None:
     """Read `tmpfs`: directories in memory."""
     for text in draft.texts(entry.value, "tmpfs") or ():
-        if text.startswith(("/", "$")):
+        if text.startswith(("/", "${")):
             draft.add_engine_args(entry.span, "tmpfs", f"--tmpfs={text}")
         else:
             draft.refuse(entry.span, "tmpfs", "expected an absolute path in the container")

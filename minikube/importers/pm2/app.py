@@ -5,12 +5,14 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from minikube.durations import parse_size
 from minikube.importers.manifest_text import literal
 from minikube.importers.names import dns_label, free_label
 from minikube.importers.pm2.script import script_keys
 from minikube.importers.source import Destination
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Scalar, Table, plain_value
+from minikube.manifest.keys.limits import LEAST_LIMITS
 from minikube.manifest.values import parse_schedule, parse_watch
 
 TOOL = "pm2"
@@ -295,8 +297,8 @@ class App:
         text = self.keys.text("max_memory_restart")
         if text is None:
             return
-        if not re.fullmatch(r"[0-9]{1,15}[KMG]?", text) or not int(text.rstrip("KMG")):
-            self.keys.refuse("max_memory_restart", "expected a size such as 300M")
+        if not re.fullmatch(r"[0-9]{1,15}[KMG]?", text) or parse_size(text) < LEAST_LIMITS["memory"]:
+            self.keys.refuse("max_memory_restart", "expected a size such as 300M, of at least 64K")
             return
         self.made["limits"] = {"memory": text}
         what = "the kernel kills a process that needs more, at once; pm2 looks every 30 s, and restarts the app"

@@ -1,5 +1,6 @@
 """The script of an app of pm2 as a command: its interpreter, by its name or content, and its arguments."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -66,18 +67,30 @@ def _interpreter(keys: TableKeys, script: str, directory: Path) -> str:
         )
     if known:
         return known
-    return "node" if _is_for_node(directory / script) else ""
+    return _interpreter_of_content(script, directory / script)
 
 
-def _is_for_node(path: Path) -> bool:
-    """Return whether a script without a known ending is one for node: pm2 takes it for one unless it is a binary."""
+def _interpreter_of_content(script: str, path: Path) -> str:
+    """Return what runs a script without a known ending; empty where it runs itself.
+
+    pm2 takes it for one of node, unless it is a binary. One that names its interpreter is better run with that.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(256)
+        executable = os.access(path, os.X_OK)
     except (OSError, ValueError):
-        return False  # a program on the PATH
-    # A script that names its interpreter is better run with that.
-    return not start.startswith(b"#!") and b"\0" not in start
+        return "node" if "node_modules/" in script else ""  # else a program on the PATH
+    if not start.startswith(b"#!"):
+        return "" if b"\0" in start else "node"
+    words = start[2:].split(b"\n")[0].decode(errors="replace").split()
+    if any(Path(word).name == "node" for word in words):
+        return "node"
+    if executable or not words:
+        return ""
+    if Path(words[0]).name == "env":
+        words = [word for word in words[1:] if word != "-S"]
+    return shlex.join(words)
 
 
 def _program(script: str, directory: Path) -> str:

@@ -108,11 +108,15 @@ def _http(keys: TableKeys, probe: TableKeys, probing: Probing) -> dict[str, Any]
     if any(map(has_function, parts.values())) or re.search(r"[\s\x00-\x1f]", "".join(parts.values())):
         probe.refuse("http_get", "is no URL with plain variables")
         return {}
+    if not ("$" in parts["port"] or (parts["port"].isdecimal() and 0 < int(parts["port"]) < 65536)):
+        if parts["port"]:
+            table.refuse("port", f"is no port, and {TOOL} takes that of the scheme")
+        parts["port"] = ""
     local = parts["host"] in LOCAL_HOSTS
     if local and parts["scheme"] in ("", "http") and probing.own_port(parts["port"]):
         text = "is the port of its check: the process is registered with it, and gets it as PORT"
         keys.notes.inexact(table.span("port"), table.name("port"), (*keys.path, "port"), text)
-        return {"health": {"http": path}, "port": int(parts["port"])}
+        return {"health": {"http": path}, "port": int(parts["port"]) if parts["port"].isdecimal() else parts["port"]}
     host = "127.0.0.1" if local else parts["host"]
     scheme = parts["scheme"].lower() or "http"
     if scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9._:\[\]${}-]+", host):

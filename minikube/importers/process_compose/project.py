@@ -4,12 +4,14 @@ Files are merged as process-compose does it: tables merge, `environment` by its 
 `extends` another one is written out whole. Processes that put themselves into the background are left out.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
+from minikube.importers.manifest_text import LISTENING
 from minikube.importers.names import dns_label, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
@@ -29,6 +31,7 @@ from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, par
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
 MOST_FILES = 20
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::?-[0-9]{1,5})?\}")
 
 LEFT_OUT = {
     "version": "a manifest has no version",
@@ -202,10 +205,12 @@ def _project(
             keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
         keys.entry("extends")
         named[name].entry("extends")
-    ports = [port for keys in kept.values() for port in set(_probed_ports(keys))]
+    ports = [texts.convert(port, templates=False) for keys in kept.values() for port in set(_probed_ports(keys))]
 
     def own_port(text: str) -> bool:
-        return text.isascii() and text.isdecimal() and 0 < int(text) < 65536 and ports.count(int(text)) == 1
+        number = text.isascii() and text.isdecimal() and 0 < int(text) < 65536
+        variable = _VARIABLE.fullmatch(text)
+        return ports.count(text) == 1 and (number or (variable is not None and variable[1] not in LISTENING))
 
     project = Project(
         texts=texts,
@@ -225,14 +230,14 @@ def _project(
     return project, named
 
 
-def _probed_ports(keys: TableKeys) -> Iterator[int]:
+def _probed_ports(keys: TableKeys) -> Iterator[str]:
     """Yield the local ports that the probes of a process name."""
     for probe in ("readiness_probe", "liveness_probe"):
         node = keys.table.get(probe)
         get = node.get("http_get") if isinstance(node, Table) else None
         if isinstance(get, Table):
             table = TableKeys(get, Notes(), "", ())
-            port = table.integer("port")
+            port = table.text("port")
             if port is not None and (table.text("host") or "") in LOCAL_HOSTS:
                 yield port
 

@@ -72,8 +72,8 @@ def read(found: Found, destination: Destination) -> Imported:
     own.refuse_all(LEFT_OUT)
     own.finish((*LEFT_OUT, "environment", "user", "directory", "umask"))
     _refuse_sections(sections, notes)
-    if not programs and "supervisord" not in sections and not sections:
-        raise source_error(found.path, "has no [program:NAME] section")
+    if not programs:
+        raise source_error(found.path, "has no [program:NAME] section, and no file that it includes here has one")
     return Imported(tool=TOOL, sources=tuple(sources), services=services, env=env, notes=notes.in_order())
 
 

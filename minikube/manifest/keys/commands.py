@@ -8,8 +8,10 @@ import shlex
 
 from msgspec import Struct
 
+from minikube.manifest import json_schema
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.shapes import Converted, ListOf, OneOf, Schema, Shape, Text, string_schema
+from minikube.manifest.json_schema import Schema
+from minikube.manifest.shapes import Converted, ListOf, OneOf, Shape, Text
 
 _WORDS = "a list of strings, or a string"
 _COMMAND_LINE = "a string"
@@ -40,11 +42,11 @@ class _CommandLine(Struct, frozen=True):
             return key.fail("expected a command, got an empty string")
         if (found := find_shell_syntax(str(value))) is not None:
             shown = "a line break" if found == "\n" else f"`{found}`"
-            key.reading.warn(key.path, f"{shown} is not understood, as no shell runs a command — {_advice(key)}")
+            key.warn(f"{shown} is not understood, as no shell runs a command — {_advice(key)}")
         return words
 
     def schema(self) -> Schema:
-        return string_schema("", _COMMAND_LINE)
+        return json_schema.string("", _COMMAND_LINE)
 
 
 def _advice(key: KeyPath) -> str:

@@ -24,7 +24,7 @@ NUMBERS: dict[type, Shape[str]] = {
 """Numbers that become strings."""
 
 ENV_VALUE: Shape[str] = OneOf({str: Text(later=True), **NUMBERS}, "a string or a number")
-ENV: Shape[Variables] = TableOf(ENV_VALUE, "strings", ENV_NAME, "a variable's name")
+ENV: Shape[Variables] = TableOf(ENV_VALUE, 'strings, such as { NAME = "value" }', ENV_NAME, "a variable's name")
 
 
 def env_file_shape(path: Shape[Any]) -> Shape[tuple[tuple[EnvFile, ...], Variables]]:

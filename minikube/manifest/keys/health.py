@@ -63,7 +63,8 @@ HEALTH_KINDS: tuple[spec.HealthKind | Literal["shell"], ...] = ("http", "tcp", "
 """The keys of a check of which it needs one."""
 
 HTTP_FORM = 'a path such as "/health" or an http(s):// URL'
-HTTP: Shape[str] = Converted(Text(HTTP_FORM, r"^(/|https?://[^/\s]+)[^\s\x00-\x1f]*$", later=True), _check_url)
+_HTTP = r"(/|https?://[^/\s]+)[^\s\x00-\x1f]*"
+HTTP: Shape[str] = Converted(Text(HTTP_FORM, f"^{_HTTP}$", later=True), _check_url)
 
 HEALTH_KEYS: dict[str, Shape[Any]] = {
     "http": HTTP,
@@ -82,7 +83,7 @@ HEALTH_KEYS: dict[str, Shape[Any]] = {
 HEALTH: OneOf[spec.HealthSpec] = OneOf(
     {
         dict: Converted(KnownKeys(HEALTH_KEYS, one_of=HEALTH_KINDS, hints=hints.HEALTH_KEYS), _health_table),
-        str: Converted(Text(later=True), _health_short),
+        str: Converted(Text(HTTP_FORM, f"^(tcp|{_HTTP})$", later=True), _health_short),
     },
     'a path such as "/health", "tcp", or a table',
 )

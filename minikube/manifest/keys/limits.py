@@ -2,8 +2,11 @@
 
 from msgspec import Struct
 
+from minikube.durations import SIZE_FORM
+from minikube.manifest import json_schema
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.shapes import SIZE, Converted, KnownKeys, Number, OneOf, Schema, Shape, Text, either
+from minikube.manifest.json_schema import Schema
+from minikube.manifest.shapes import SIZE, Converted, KnownKeys, Number, OneOf, Shape, Text
 
 SIZE_LIMITS = ("memory", "as", "core", "data", "fsize", "memlock", "msgqueue", "rss", "stack")
 COUNT_LIMITS = ("pids", "cpu", "nice", "nofile", "nproc", "rtprio", "sigpending")
@@ -33,7 +36,14 @@ class _Limit(Struct, frozen=True):
         return -1 if text == "unlimited" else self.shape.read(text, key)
 
     def schema(self) -> Schema:
-        return either(_ANY_LIMIT.schema(), {"enum": ["unlimited"]}, self.shape.schema())
+        number = {"type": "integer", "minimum": self.least, "maximum": _ANY_LIMIT.most}
+        is_size = self.shape is SIZE
+        text = json_schema.string("^unlimited$" + (f"|{SIZE.pattern}" if is_size else ""), self._expected)
+        return json_schema.by_type({"integer": number, "string": text}, json_schema.message(self._expected))
+
+    @property
+    def _expected(self) -> str:
+        return f'{SIZE_FORM}, or "unlimited"' if self.shape is SIZE else 'an integer or "unlimited"'
 
 
 LIMITS: Shape[dict[str, int | float]] = KnownKeys(

@@ -3,7 +3,11 @@
 import re
 from typing import Any
 
+from msgspec import Struct
+
+from minikube.manifest import json_schema
 from minikube.manifest.diagnostics import KeyPath
+from minikube.manifest.json_schema import Schema
 from minikube.manifest.shapes import Choice, Converted, KnownKeys, Number, OneOf, Shape, TableOf, Text
 from minikube.manifest.spec import PortSpec
 from minikube.model import NAME_PATTERN
@@ -11,7 +15,12 @@ from minikube.model import NAME_PATTERN
 PORT_FORM = 'a port from 1 to 65535, "auto", or a range such as "7070-7079"'
 PORT_NAME_FORM = "a port's name: a-z, 0-9 and -, 1 to 63 characters"
 
+PORTS_FORM = 'a table of ports by name, such as { http = "auto", debug = 9230 }'
 PROTOCOLS = ("tcp", "udp")
+
+_MAPPING = re.compile(
+    r"(?:(?:(?:[0-9.]+|\[[0-9a-fA-F:]+\]):)?(?P<published>[0-9]{1,5}):)?(?P<inside>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
+)
 
 
 def _parse_ports(text: str, key: KeyPath) -> tuple[int, int] | None:
@@ -27,7 +36,7 @@ def _parse_ports(text: str, key: KeyPath) -> tuple[int, int] | None:
 PORT: Shape[tuple[int, int]] = OneOf(
     {
         int: Converted(Number(int, 1, 65535), lambda port, _: (port, port)),
-        str: Converted(Text(), _parse_ports),
+        str: Converted(Text(PORT_FORM, r"^(auto|[0-9]{1,5}(-[0-9]{1,5})?)$"), _parse_ports),
     },
     PORT_FORM,
 )
@@ -45,7 +54,43 @@ def _port_table(keys: dict[str, Any], _: KeyPath) -> PortSpec:
     return PortSpec(**port_fields(keys.get("port", (0, 0))), **fields)
 
 
-PORTS: Shape[dict[str, PortSpec]] = TableOf(
+class _Ports(Struct, frozen=True):
+    """A table of ports by name. A list, as Compose has it, is refused with what to write in its place."""
+
+    table: Shape[dict[str, PortSpec]]
+
+    def read(self, value: object, key: KeyPath) -> dict[str, PortSpec] | None:
+        if isinstance(value, list):
+            return key.wrong(PORTS_FORM, value, _meant_by_list(value))
+        return self.table.read(value, key)
+
+    def schema(self) -> Schema:
+        return json_schema.by_type({"object": self.table.schema()}, json_schema.message(PORTS_FORM))
+
+
+def _meant_by_list(items: list[object]) -> str:
+    """Return what to write for a list of ports as Compose has it, such as `"127.0.0.1:8080:80/udp"`; empty for another one."""
+    matches = [_MAPPING.fullmatch(str(item)) for item in items if isinstance(item, str | int)]
+    found = [match.groupdict() for match in matches if match is not None]
+    if not found or len(found) != len(items):
+        return ""
+    if len(found) == 1 and found[0]["protocol"] != "udp":
+        inner = f" and container_port = {found[0]['inside']}" if found[0]["published"] else ""
+        return f" (did you mean port = {found[0]['published'] or found[0]['inside']}{inner}?)"
+    tables = [f"p{port['published'] or port['inside']} = {_table_text(port)}" for port in found]
+    return f" (did you mean {{ {', '.join(tables)} }}?)"
+
+
+def _table_text(port: dict[str, str | None]) -> str:
+    parts = [f"port = {port['published'] or port['inside']}"]
+    if port["published"]:
+        parts.append(f"container_port = {port['inside']}")
+    if port["protocol"] == "udp":
+        parts.append('protocol = "udp"')
+    return f"{{ {', '.join(parts)} }}" if len(parts) > 1 else parts[0].removeprefix("port = ")
+
+
+_PORTS: Shape[dict[str, PortSpec]] = TableOf(
     OneOf(
         {
             **dict.fromkeys((int, str), Converted(PORT, lambda bounds, _: PortSpec(**port_fields(bounds)))),
@@ -60,3 +105,4 @@ PORTS: Shape[dict[str, PortSpec]] = TableOf(
     NAME_PATTERN,
     PORT_NAME_FORM,
 )
+PORTS: Shape[dict[str, PortSpec]] = _Ports(_PORTS)

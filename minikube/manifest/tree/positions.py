@@ -48,7 +48,7 @@ class Spot:
 
 
 def read_spots(text: str) -> Spot:
-    """Return the spot of the whole document `text`, with line breaks as `\\n`. Raises NestedTooDeeply.
+    """Return the spot of the whole document `text`. Raises NestedTooDeeply.
 
     After anything that this reader does not understand, the spots of what came before are returned.
     """

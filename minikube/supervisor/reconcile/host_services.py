@@ -5,14 +5,13 @@ It starts no relay: `runtime.container.host_relays` does.
 
 from collections.abc import Callable, Iterator, Mapping
 
+from minikube.addresses import WILDCARD_HOSTS
 from minikube.control.state_store import StateStore
 from minikube.manifest import ServiceSpec, is_loopback
 from minikube.model import normalize_host
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.reconcile.replicas import ReplicaSet
 from minikube.supervisor.runtime.container.host_relays import Endpoint, HostServices
-
-WILDCARDS = ("0.0.0.0", "::")
 
 
 def find_host_services(
@@ -37,7 +36,7 @@ def _endpoints(controller: InstanceController) -> Iterator[Endpoint]:
     process, spec = controller.process, controller.launched_spec
     if process is None or spec.is_on_project_network:
         return
-    if process.host not in WILDCARDS:
+    if process.host not in WILDCARD_HOSTS:
         for protocol, port in controller.used_ports:
             if protocol == "tcp":
                 yield Endpoint(controller.name, process.pid, normalize_host(process.host), port)

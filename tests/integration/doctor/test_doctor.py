@@ -162,6 +162,31 @@ def test_a_redis_may_listen_on_ipv6(project: Path, capsys: pytest.CaptureFixture
         assert findings(capsys, 0)["redis"]["status"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("network", "info", "status"),
+    [
+        ("project", '{"SecurityOptions":["name=rootless"]}', "warn"),
+        ("host", '{"SecurityOptions":["name=rootless"]}', "ok"),
+        ("project", '{"SecurityOptions":[]}', "ok"),
+    ],
+)
+def test_an_engine_whose_networks_are_out_of_reach_is_a_warning_where_a_service_has_one(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    network: str,
+    info: str,
+    status: str,
+) -> None:
+    program = project / "docker"
+    program.write_text(f"#!/bin/sh\ncase $1 in info) echo '{info}';; *) echo 28.0;; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{project}:{os.environ['PATH']}")
+    (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\nimage = "x"\nnetwork = "{network}"\n')
+    found = findings(capsys, 0)["containers"]
+    assert (found["status"], "reach neither processes" in found["found"]) == (status, status == "warn")
+
+
 def test_a_port_at_which_a_container_is_to_be_published_has_to_be_free(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,11 +1,13 @@
 """How commands get their options: as one frozen struct, with values that are parsed."""
 
 from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
+from minikube.cli.completion import read_tables
 from minikube.cli.options import (
     manifest_argument,
     optional,
@@ -73,3 +75,10 @@ def test_the_environment_names_manifests_where_no_option_does(monkeypatch: pytes
     monkeypatch.setenv("MINIKUBE_MANIFEST", "a.toml:b.toml")
     assert parse().manifest == ("a.toml", "b.toml")
     assert parse("-m", "x.toml").manifest == parse("x.toml").manifest == ("x.toml",)
+
+
+def test_names_of_all_files_are_completed(project: Path) -> None:
+    (project / "supervisor.toml").write_text('[services.web]\ncommand = "x"\n')
+    (project / "supervisor.override.toml").write_text('[services.mine]\ncommand = "x"\n[services.web]\nport = 1\n')
+    assert read_tables(()) == {"services": [{"name": "web"}, {"name": "mine"}]}
+    assert read_tables(("supervisor.toml",)) == {"services": [{"name": "web"}]}

@@ -80,6 +80,7 @@ def test_an_engine_that_makes_its_bridge_with_the_first_container_is_not_asked_f
         ({"host": {"security": {"rootless": True}, "serviceIsRemote": False}}, False),
         ({"host": {"security": {"rootless": False}, "serviceIsRemote": True}}, False),
         ({}, True),
+        (28.0, True),
     ],
 )
 def test_an_engine_without_root_or_on_another_machine_is_told_apart(info: object, expected: bool) -> None:

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from minikube.export import ExportOptions
 from tests.unit.export.validated import compose, kubernetes
 from tests.unit.manifest.cases import CONTAINERS, GOOD, manifest_with
+from tests.unit.manifest.schema.test_property import SCHEMA, values
 from tests.unit.manifest.test_parser import build
-from tests.unit.manifest.test_schema import SCHEMA, values
 
 SOME = settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]

@@ -40,7 +40,7 @@ COUNTS = {
     "secrets_and_configs": (9, 0, 7),
     "several_networks": (20, 2, 8),
     "stops_and_logs": (16, 0, 11),
-    "variables": (14, 5, 1),
+    "variables": (15, 5, 1),
     "volumes": (39, 3, 6),
     "watched": (11, 0, 3),
     "web_and_database": (24, 1, 0),

@@ -101,6 +101,6 @@ def test_short_forms_of_ports(text: str, target: str, published: str, host: str,
     assert (found.target, found.published, found.host, found.protocol) == (target, published, host, protocol)
 
 
-@pytest.mark.parametrize("text", ["", "a", "80:", "80/sctp", "70000:80", "9-8:9-8", "1:2:3:4:x"])
+@pytest.mark.parametrize("text", ["", "a", "80:", "80/sctp", "70000:80", "9-8:9-8", "1:2:3:4:x", "8080:0", "a b:80:80"])
 def test_what_is_no_port(text: str) -> None:
     assert parse_port(text, Span("", 1, 1)) is None

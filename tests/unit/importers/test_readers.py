@@ -111,7 +111,12 @@ def test_names_become_different_dns_labels_and_labels_stay(names: list[str]) -> 
         ("python manage.py runserver 8001", 8001),
         ("php -S localhost:8080", 8080),
         ("PORT=4000 node server.js", 4000),
+        ("docker run -p 8080:80 nginx", 8080),
         ("node server.js", "auto"),
+        ("uv run python manage.py runserver", 8000),
+        ("uv run python manage.py runserver $PORT", "auto"),
+        ("bin/vite dev", 5173),
+        ("serve --threads -P 10 --db postgres://localhost:5432/x", "auto"),
         ("postgres://db:5432/x --workers 30", "auto"),
     ],
 )
@@ -119,8 +124,30 @@ def test_a_web_process_is_registered_with_the_port_of_its_line(line: str, port: 
     assert imported("Procfile", f"web: {line}\n")["services"]["web"]["port"] == port
 
 
-def test_a_worker_has_no_port() -> None:
-    assert "port" not in imported("Procfile", "worker: sidekiq\n")["services"]["worker"]
+def test_a_worker_has_no_port_unless_its_line_names_one() -> None:
+    made = imported("Procfile", "worker: sidekiq redis://localhost:6379\nredis: redis-server --port 6380\n")["services"]
+    assert "port" not in made["worker"]
+    assert made["redis"]["port"] == 6380
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "command"),
+    [
+        (b"#!/usr/bin/env node\nx", 0o644, ["node", "run"]),
+        (b"#!/bin/sh\nx", 0o755, ["./run"]),
+        (b"#!/usr/bin/env -S python3 -u\nx", 0o644, ["python3", "-u", "run"]),
+        (b"#!/usr/bin/perl -w\nx", 0o644, ["/usr/bin/perl", "-w", "run"]),
+        (b"require('x')", 0o644, ["node", "run"]),
+        (b"\x7fELF\0", 0o755, ["./run"]),
+    ],
+)
+def test_a_script_of_pm2_runs_with_what_its_content_says(
+    content: bytes, mode: int, command: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").write_bytes(content)
+    (tmp_path / "run").chmod(mode)
+    (tmp_path / "pm2.json").write_text('{"script": "run"}')
+    assert import_source(tmp_path, tmp_path).services["run"]["command"] == command
 
 
 @pytest.mark.parametrize(
@@ -142,6 +169,11 @@ def test_a_worker_has_no_port() -> None:
         ("supervisord.conf", "[program:x]\ncommand\n", "supervisord.conf:2: expected a [section], or an option"),
         ("supervisord.conf", "command=x\n", "supervisord.conf:1: expected a [section] before"),
         ("supervisord.conf", "", "supervisord.conf: has no [program:NAME] section"),
+        (
+            "supervisord.conf",
+            "[supervisord]\n[include]\nfiles=x/*.conf\n",
+            "supervisord.conf: has no [program:NAME] section",
+        ),
         ("ecosystem.json", '{"apps": []}', "ecosystem.json:1: has no apps"),
         ("ecosystem.json", '{"apps": [\n{"script": "x"}\n', "ecosystem.json:3:"),
         ("ecosystem.json", "7", "ecosystem.json:1: has no apps"),
@@ -175,6 +207,30 @@ def test_port_and_host_of_the_environment_become_those_of_the_service() -> None:
     made = imported("process-compose.yaml", "processes: {a: {command: 'serve ${HOST}:${PORT}'}}")
     assert made["services"]["a"]["port"] == "auto"
     assert "PORT and HOST say where the instance listens" in made[""]
+
+
+@pytest.mark.parametrize(
+    ("ports", "port", "http"),
+    [
+        (["8080"], 8080, "/"),
+        (["${A_PORT}"], "${A_PORT}", "/"),
+        (["$A_PORT"], "${A_PORT}", "/"),
+        (["${A_PORT:-80}"], "${A_PORT:-80}", "/"),
+        (["8080", "8080"], None, "http://127.0.0.1:8080/"),
+        (["${A_PORT}", "${A_PORT}"], None, "http://127.0.0.1:${A_PORT}/"),
+        (["${PORT}"], "auto", "http://127.0.0.1:${PORT}/"),
+        (["70000"], None, "http://127.0.0.1/"),
+    ],
+)
+def test_the_port_of_a_check_is_the_service_s_where_one_process_names_it(
+    ports: list[str], port: int | str | None, http: str
+) -> None:
+    processes = {
+        f"p{index}": {"command": "x", "readiness_probe": {"http_get": {"host": "localhost", "port": named}}}
+        for index, named in enumerate(ports)
+    }
+    service = imported("process-compose.yaml", json.dumps({"processes": processes}))["services"]["p0"]
+    assert (service.get("port"), service["health"]["http"]) == (port, http)
 
 
 def test_a_second_program_of_a_name_takes_no_service_away() -> None:
@@ -354,3 +410,13 @@ def test_any_ini_becomes_a_manifest_or_is_refused(sections: list[tuple[str, dict
         for line in (f"[{name}]", *(f"{key}={value}" for key, value in options.items()))
     ]
     loads_or_says_why("supervisord.conf", "\n".join(lines))
+
+
+@pytest.mark.parametrize("text", ["126", "0", "63K", "many"])
+def test_a_limit_with_which_no_process_starts_is_left_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pm2.json").write_text(f'{{"apps": [{{"script": "sleep", "max_memory_restart": "{text}"}}]}}')
+    made = import_source(tmp_path, None)
+    assert [note.text for note in made.notes if note.kind == "refused"] == [
+        "expected a size such as 300M, of at least 64K"
+    ]
+    assert "limits" not in made.services["sleep"]

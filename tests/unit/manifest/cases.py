@@ -248,7 +248,7 @@ BAD: list[tuple[str, Any, str]] = [
     (".env", {"A": True}, "services.x.env.A: expected a string or a number, got true"),
     (".env", {"A": ["x"]}, "services.x.env.A: expected a string or a number, got a list"),
     (".env", {"A B": "x"}, 'services.x.env."A B": expected a variable\'s name as the key'),
-    (".env", ["A=1"], "services.x.env: expected a table of strings, got a list"),
+    (".env", ["A=1"], 'services.x.env: expected a table of strings, such as { NAME = "value" }, got a list'),
     (".replicas", -1, "services.x.replicas: expected an integer from 0 to 1000, got -1"),
     (".replicas", "2", 'services.x.replicas: expected an integer from 0 to 1000, got "2"'),
     (".tags", [""], 'services.x.tags[0]: expected a non-empty string, got ""'),
@@ -344,7 +344,11 @@ BAD: list[tuple[str, Any, str]] = [
     (".schedule", 5, "services.x.schedule: expected a schedule such as"),
     (".env_file", 3, "services.x.env_file: expected a file, a table with path and required, or a list of these, got 3"),
     (".env_file", [{"required": False}], "services.x.env_file[0].path: expected it to be set"),
-    (".ports", [80], "services.x.ports: expected a table of ports by name, got a list"),
+    (
+        ".ports",
+        [80],
+        'services.x.ports: expected a table of ports by name, such as { http = "auto", debug = 9230 }, got a list',
+    ),
     (".ports", {"A": 80}, "services.x.ports.A: expected a port's name"),
     (".ports", {"a": 0}, "services.x.ports.a: expected an integer from 1 to 65535, got 0"),
     (".ports", {"a": {"port": 1, "protocol": "sctp"}}, 'services.x.ports.a.protocol: expected "tcp" or "udp"'),
@@ -354,6 +358,8 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 PARSER_ONLY = {
+    "expected it to be set",
+    "one of http, tcp, command, shell or log, got none",
     "registry.listen: expected host:port, such",
     "registry.listen: expected host:port",
     "redis.url: ",

@@ -278,3 +278,89 @@ def test_an_optional_dependency_on_a_service_that_is_not_there_is_dropped_with_a
     x = manifest.services["x"]
     assert (x.depends_on, x.optional_dependencies) == ({"y": "started"}, ("y",))
     assert "services.x.depends_on.nope: is no service of this manifest" in manifest.warnings[0]
+
+
+def places(directory: Path, text: bytes) -> list[str]:
+    """The place and the key of each problem in a manifest."""
+    path = directory / "supervisor.toml"
+    path.write_bytes(text)
+    return [
+        line.removeprefix(f"{path}:").split(": ")[0] + " " + line.split(": ")[1] for line in problem(path).splitlines()
+    ]
+
+
+MISTAKES = """\
+name = "A B"\t# a = 1
+[services.x]
+command = \"\"\"
+a \\
+  'b\"\"\"
+\treplicas\t=\t-1
+"ü" . a = 1
+health = { http = "/ x", intervall = "5s" }
+env_file = [ "none",
+  { pth = "x" } ]
+ports."A b".port = 0
+depends_on = [ "y",
+  "nope" ]
+[services."a.b"]
+command = "x"
+prot = 1
+[services.y]
+port = 80
+command = "y"
+depends_on.x = "started"
+[services.z]
+command = "z"
+[services.z.ports]
+web = { port = 80 }
+[[other]]
+[[other]]
+"""
+
+
+@pytest.mark.parametrize("form", ["as it is", "CRLF", "byte order mark"])
+def test_each_problem_has_its_exact_place_in_every_way_of_writing(tmp_path: Path, form: str) -> None:
+    """Columns count characters from 1, a tab as one: of the value, or of the key where the key is wrong."""
+    text = MISTAKES.replace("\n", "\r\n") if form == "CRLF" else MISTAKES
+    assert places(tmp_path, text.encode("utf-8-sig" if form == "byte order mark" else "utf-8")) == [
+        "1:8 name",
+        "3:11 services.x.command",
+        "6:13 services.x.replicas",
+        '7:1 services.x."ü"',
+        "8:19 services.x.health.http",
+        "8:26 services.x.health.intervall",
+        "10:3 services.x.env_file[1].path",
+        "10:5 services.x.env_file[1].pth",
+        '11:7 services.x.ports."A b"',
+        '11:20 services.x.ports."A b".port',
+        "12:16 services.x.depends_on",
+        "13:3 services.x.depends_on.nope",
+        '14:11 services."a.b"',
+        '16:1 services."a.b".prot',
+        "24:7 services.z.ports.web",
+        "25:3 other",
+    ]
+
+
+def test_rules_between_keys_have_the_place_of_the_key_that_is_named(tmp_path: Path) -> None:
+    text = """\
+[services.x]
+command = "x"
+depends_on = [ "y",
+  "nope" ]
+[services.y]
+command = "y"
+depends_on.x = "started"
+port = 80
+[services.z]
+command = "z"
+port = 80
+health = { interval = "1s" }
+"""
+    assert places(tmp_path, text.encode()) == [
+        "3:16 services.x.depends_on",
+        "4:3 services.x.depends_on.nope",
+        "11:8 services.z.port",
+        "12:10 services.z.health",
+    ]

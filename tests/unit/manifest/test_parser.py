@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minikube.manifest import Manifest, ServiceSpec, schema_json
+from minikube.manifest import Manifest, ServiceSpec
 from minikube.manifest.diagnostics import ManifestReading
 from minikube.manifest.load import build_manifest
+from minikube.manifest.schema.document import schema_json
 from minikube.manifest.tree.node import Source, make_tree
 from minikube.manifest.tree.positions import Spot
 from minikube.project_dir import ManifestFiles
@@ -176,7 +177,7 @@ def test_the_schema_is_one_and_an_empty_manifest_is_valid() -> None:
 
 
 def test_every_field_of_a_service_can_be_set_from_the_manifest() -> None:
-    keys = set(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
+    keys = set(SCHEMA["definitions"]["service"]["properties"])
     own = {"name", "file_env", "auto_port", "optional_dependencies", "port_range", "workdir"}
     assert set(ServiceSpec.__struct_fields__) == (keys | own) - {"args", "extends"}
 
@@ -186,7 +187,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = sorted(SCHEMA["properties"]["services"]["additionalProperties"]["properties"])
+KEYS = sorted(SCHEMA["definitions"]["service"]["properties"])
 
 
 @given(st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), json_values, max_size=4))

@@ -22,6 +22,12 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
     return {"services": {name: {**RUN, **keys} for name, keys in raw.items()}}
 
 
+def test_a_service_with_a_bad_image_has_no_other_problem_for_that() -> None:
+    raw = {"services": {"x": {"image": "", "ports": {"a": {"port": "auto", "container_port": 1}}}}}
+    (problem,) = build(raw)[1]
+    assert "services.x.image: expected a non-empty string" in problem
+
+
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
@@ -225,6 +231,16 @@ def test_a_container_that_needs_a_process_and_registers_itself_is_no_warning(net
     assert (manifest.warnings, problems) == ((), [])
 
 
+def test_a_container_that_reaches_the_registry_where_its_certificate_does_not_lead_is_a_warning() -> None:
+    tls = {"cert": "c.pem", "key": "k.pem"}
+    y = {"image": "i", "port": 1, "register": "self"}
+    (warning,) = build({"registry": {"tls": tls}, "services": {"y": y}})[0].warnings
+    assert 'hardly names — set network = "host", or register = "supervisor"' in warning
+    for fine in ({**y, "network": "host"}, {**y, "register": "supervisor"}, {"command": "run", "register": "self"}):
+        assert build({"registry": {"tls": tls}, "services": {"y": fine}})[0].warnings == ()
+    assert build({"registry": {"tls": tls, "advertise": "r:5555"}, "services": {"y": y}})[0].warnings == ()
+
+
 def test_replicas_of_a_container_are_published_on_ports_of_their_own() -> None:
     _, problems = build({"services": {"x": {"image": "i", "port": 80, "container_port": 80, "replicas": 2}}})
     assert [str(problem) for problem in problems if "services.x.port" in str(problem)]
@@ -233,7 +249,7 @@ def test_replicas_of_a_container_are_published_on_ports_of_their_own() -> None:
 def test_a_container_without_the_certificate_that_the_registry_wants_is_a_warning() -> None:
     tls = {"cert": "c.pem", "key": "k.pem", "ca": "ca.pem"}
     own = {"MINIKUBE_REGISTRY_CERT": "/own.pem", "MINIKUBE_REGISTRY_KEY": "/own.key"}
-    y = {"image": "i", "port": 1, "register": "self"}
+    y = {"image": "i", "port": 1, "register": "self", "network": "host"}
     manifest, problems = build({"registry": {"tls": tls}, "services": {"y": y}})
     assert problems == []
     (warning,) = manifest.warnings

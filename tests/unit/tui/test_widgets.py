@@ -3,7 +3,9 @@
 import asyncio
 import html
 import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 from rich.text import Text
@@ -11,10 +13,14 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widget import Widget
 
+from minikube.model import ServiceView, Snapshot
 from tests import paths
-from tests.unit.tui.fake_project import screen_text
-from tui.render.columns import fit_columns
+from tests.unit.tui.fake_project import instance, screen_text
+from tui.render.columns import RenderContext, fit_columns, render_cell
+from tui.render.describe import describe_row
 from tui.render.format import format_age, format_check_age
+from tui.render.rows import Row
+from tui.render.theme import Styles
 from tui.widgets.static_text import StaticText
 from tui.widgets.text_view import TextView
 
@@ -121,3 +127,13 @@ def test_older_ages_change_less_often(ago: float, age: str, check: str) -> None:
     assert format_age(1_000, 1_000 + ago) == age
     assert format_check_age(1_000, 1_000 + ago) == check
     assert format_age(0, ago) == format_check_age(0, ago) == ""
+
+
+def test_a_container_is_shown_where_it_is_published_and_its_details_have_both_addresses() -> None:
+    web = instance("web", address="172.18.0.2:80", published="127.0.0.1:8080")
+    snapshot = Snapshot("shop", 1, 1.0, 1.0, "1", 7, services=(ServiceView("web"),), instances=(web,))
+    row = Row("s:web", ServiceView("web"), web, (web,))
+    assert render_cell("address", row, RenderContext()).text == "127.0.0.1:8080"
+    details = describe_row(snapshot, row, RenderContext(), cast(Styles, defaultdict(str))).plain
+    assert web.address in details
+    assert web.published in details

@@ -3,6 +3,7 @@
 A relative path belongs to the directory of the file that has it. Spans name the file, so `ComposeProject.directory_of` finds it.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,7 +73,7 @@ class ComposeProject:
         listed = self.dotenv.get("COMPOSE_FILE")
         if listed and not self.found.named:
             return [word for word in listed.split(self.dotenv.get("COMPOSE_PATH_SEPARATOR") or ":") if word] or [name]
-        overrides = [other for other in OVERRIDE_NAMES if (self.destination.source_dir / other).is_file()]
+        overrides = [other for other in OVERRIDE_NAMES if os.path.isfile(self.destination.source_dir / other)]
         return [name, *overrides[:1]]
 
     def _read(self, path: Path, directory: Path) -> Table:

@@ -5,6 +5,7 @@ follows the instances: a relay is opened when an instance listens, and closed wh
 instances of the project.
 """
 
+import errno
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network
 
@@ -16,7 +17,10 @@ from minikube.control.state_store import StateStore
 from minikube.engine.networks import ContainerNetwork
 from minikube.linux.ports import listening_ports
 from minikube.supervisor.runtime.container.client import ReportEvent
-from minikube.supervisor.runtime.container.relay import Relay, Target
+from minikube.supervisor.runtime.container.relay import ClientCount, Relay, Target
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors that pass by themselves."""
 
 PAUSE_S = 0.05
 """Between two looks at the ports that instances listen on: the store may change a thousand times a second."""
@@ -56,6 +60,8 @@ class HostRelays:
         self._network = network
         self._services = services
         self._report_event = report_event
+        # One count for all: a container that floods one instance leaves the relays to registry and Redis alone.
+        self._clients = ClientCount()
         self._relays: dict[Endpoint, _OpenRelay | None] = {}
         """None: no relay is needed, because the instance listens on all addresses, or none can be opened."""
 
@@ -99,11 +105,24 @@ class HostRelays:
             if found[endpoint.port]:
                 continue
             try:
-                self._relays[endpoint] = await _OpenRelay.start(self._network, endpoint, nursery)
+                self._relays[endpoint] = await self._start(endpoint, nursery)
             except OSError as error:
+                if error.errno in SHORTAGES:
+                    del self._relays[endpoint]  # tried again
+                    continue
                 at = join_host_port(self._network.gateway, endpoint.port)
                 text = f"containers do not reach {endpoint.instance} at {at}: {error.strerror}"
                 self._report_event(text, "warning")
+
+    async def _start(self, endpoint: Endpoint, nursery: trio.Nursery) -> "_OpenRelay":
+        """Listen on the endpoint's port at the gateway, and serve in `nursery`. Raises OSError."""
+        address = join_host_port(endpoint.host, endpoint.port)
+        subnet = IPv4Network(self._network.subnet)
+        relay = Relay(self._network.gateway, subnet, Target(lambda: address), self._clients)
+        listener, _ = await relay.open(endpoint.port)
+        opened = _OpenRelay(relay, listener)
+        nursery.start_soon(opened.serve)
+        return opened
 
 
 class _OpenRelay:
@@ -113,17 +132,8 @@ class _OpenRelay:
         self._relay, self._listener = relay, listener
         self._scope, self._closed = trio.CancelScope(), trio.Event()
 
-    @classmethod
-    async def start(cls, network: ContainerNetwork, endpoint: Endpoint, nursery: trio.Nursery) -> "_OpenRelay":
-        """Listen on the endpoint's port at the gateway, and serve in `nursery`. Raises OSError."""
-        address = join_host_port(endpoint.host, endpoint.port)
-        relay = Relay(network.gateway, IPv4Network(network.subnet), Target(lambda: address))
-        listener, _ = await relay.open(endpoint.port)
-        opened = cls(relay, listener)
-        nursery.start_soon(opened._serve)
-        return opened
-
-    async def _serve(self) -> None:
+    async def serve(self) -> None:
+        """Serve until `close`."""
         try:
             with self._scope:
                 await self._relay.serve(self._listener)

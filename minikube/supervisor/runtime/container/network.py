@@ -12,10 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import trio
 
-from minikube.addresses import join_host_port
+from minikube.addresses import WILDCARD_HOSTS, join_host_port
 from minikube.defaults import REDIS_ENV, RELAY_SOURCE
 from minikube.engine.command import container_name, is_unreachable
 from minikube.engine.networks import (
+    IN_REACH,
+    OUT_OF_REACH,
     WITHOUT_NETWORK,
     ContainerNetwork,
     is_on_this_machine,
@@ -57,6 +59,8 @@ class ProjectNetwork:
         self._lock = trio.Lock()
         self._existing: ContainerNetwork | None = None
         self._was_made = False
+        self._failure: tuple[float, StartError] | None = None
+        """The time and the error of the last try to make the network that failed."""
         self._is_on_this_machine: bool | None = None
         """None until the engine was asked."""
         self._services = services
@@ -71,9 +75,17 @@ class ProjectNetwork:
 
         Raises `ResourceExhausted` while the engine does not answer, else `StartError`.
         """
+        began = trio.current_time()
         async with self._lock:
+            # An engine that does not answer costs one time-out, not one after the other for all containers that wait here.
+            if self._existing is None and self._failure is not None and self._failure[0] >= began:
+                raise self._failure[1]
             if self._existing is None:
-                network = await self._create()
+                try:
+                    network = await self._create()
+                except StartError as error:
+                    self._failure = (trio.current_time(), error)
+                    raise
                 if network.is_reachable and network.gateway != self._gateway:
                     self._relaying.cancel()
                     # Before the first container: it may connect to a process of this machine at once.
@@ -99,7 +111,9 @@ class ProjectNetwork:
         if not network.is_reachable:
             return found
         address = parse_host_port(env["MINIKUBE_REGISTRY"])
-        if is_loopback(address.host):
+        if address.host in WILDCARD_HOSTS:  # it listens on the gateway, too
+            found["MINIKUBE_REGISTRY"] = join_host_port(network.gateway, address.port)
+        elif is_loopback(address.host):
             # Redis knows no users of this machine; the registry must not take a container for this user.
             greeting = encode_notification("Discovery.Via", {"Host": network.gateway}) if self._greet else b""
             target = Target(registry, RELAY_SOURCE, greeting)
@@ -176,13 +190,7 @@ class ProjectNetwork:
             text = await self._client.run_checked(what, "info", "--format", "{{json .}}")
             self._is_on_this_machine = is_on_this_machine(text) and network.has_bridge
             if not self._is_on_this_machine:
-                kind = self._client.engine.kind
-                self._report_event(
-                    f"{kind} runs without root or on another machine: containers on the project's network reach neither"
-                    " processes nor the registry of this machine, and no Redis on its loopback; they are registered where"
-                    ' their ports are published — set network = "host" for those that need more, or run the engine as root',
-                    "warning",
-                )
+                self._report_event(f"{self._client.engine.kind} {OUT_OF_REACH} — {IN_REACH}", "warning")
         return self._is_on_this_machine
 
     async def _inspect(self) -> EngineReply:

@@ -5,6 +5,7 @@ gets access. To the registry it connects from an address of its own, by which th
 user. It refuses to connect to the registry from another address, and to look into the bytes: tokens and TLS stay end to end.
 """
 
+import resource
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Network, ip_address
@@ -19,8 +20,23 @@ IP_FREEBIND = 15
 """linux/in.h: an address may be bound before its bridge exists. Podman makes it with the first container."""
 
 MAX_CLIENTS = 512
+"""Of one relay, or of all relays that share a `ClientCount`. Fewer where the supervisor may open few descriptors."""
+
+DESCRIPTORS_PER_CLIENT = 16
+"""One client for this many descriptors that the supervisor may open. A client takes two: containers that flood a relay must
+not use up those that the start of an instance takes."""
+
 CONNECT_TIMEOUT_S = 5.0
 READ_BYTES = 65_536
+
+
+class ClientCount:
+    """The number of clients of a relay, or of several that share the count, with a bound."""
+
+    def __init__(self) -> None:
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most = min(MAX_CLIENTS, max(descriptors // DESCRIPTORS_PER_CLIENT, 1))
+        self.now = 0
 
 
 class Target(Struct, frozen=True):
@@ -35,13 +51,16 @@ class Target(Struct, frozen=True):
 
 
 class Relay:
-    """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted."""
+    """A TCP proxy on the gateway address of a container network. Only clients with an address in `subnet` are accepted.
 
-    def __init__(self, gateway: str, subnet: IPv4Network, target: Target) -> None:
+    Relays with the same `clients` share its bound.
+    """
+
+    def __init__(self, gateway: str, subnet: IPv4Network, target: Target, clients: ClientCount | None = None) -> None:
         self._gateway = gateway
         self._subnet = subnet
         self._target = target
-        self._clients = 0
+        self._clients = clients or ClientCount()
 
     async def open(self, port: int = 0) -> tuple[trio.SocketListener, int]:
         """Listen on `port` of the gateway address, 0: a free one; return the listener and the port. Raises OSError."""
@@ -67,13 +86,14 @@ class Relay:
                 peer = client.socket.getpeername()[0]
             except OSError:
                 return  # the client has closed the connection already
-            if peer == self._gateway or ip_address(peer) not in self._subnet or self._clients >= MAX_CLIENTS:
+            clients = self._clients
+            if peer == self._gateway or ip_address(peer) not in self._subnet or clients.now >= clients.most:
                 return
-            self._clients += 1
+            clients.now += 1
             try:
                 await self._forward(client)
             finally:
-                self._clients -= 1
+                clients.now -= 1
 
     async def _forward(self, client: trio.SocketStream) -> None:
         address: HostPort = parse_host_port(self._target.address())

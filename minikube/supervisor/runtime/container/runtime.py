@@ -162,7 +162,8 @@ class ContainerRuntime:
         for name, port in ports.named.items():
             published.append(publish_argument(spec.host, port, inner.named[name], spec.ports[name].protocol))
         # Services without a container are reached at the gateway, where relays listen on their ports.
-        others = self._host_services.names() - spec.extra_hosts.keys() if network.is_reachable else ()
+        kept = {*spec.extra_hosts, "localhost"}
+        others = self._host_services.names() - kept if network.is_reachable else ()
         hosts = dict.fromkeys(sorted(others), network.gateway)
         names = tuple(dict.fromkeys((spec.name, launch.name)))
         machine = network.gateway if network.is_reachable else ""

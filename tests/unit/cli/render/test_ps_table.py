@@ -46,6 +46,14 @@ def test_the_table_fits_any_width_and_has_every_reason(width: int) -> None:
     assert lines[0].startswith("NAME     STATUS   HEALTH")
 
 
+def test_a_container_is_shown_where_it_is_published_and_the_json_has_both_addresses() -> None:
+    web = replace(PRODUCT, address="172.18.0.2:80", published="127.0.0.1:8080")
+    (line,) = [line for line in ps_lines(snapshot_of(web), NOW, 200) if line.startswith("product")]
+    assert line.split()[-1] == "127.0.0.1:8080"
+    (row,) = instance_rows(snapshot_of(web), NOW)
+    assert (row.address, row.published) == (web.address, web.published)
+
+
 def test_colours_do_not_move_columns() -> None:
     plain = list(ps_lines(snapshot_of(PRODUCT, ORDER), NOW, 80))
     coloured = list(ps_lines(snapshot_of(PRODUCT, ORDER), NOW, 80, colour=True))

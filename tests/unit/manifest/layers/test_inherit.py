@@ -184,6 +184,9 @@ def test_defaults_leave_out_what_has_no_meaning_for_a_service(tmp_path: Path) ->
     ).services
     db, x, c = services["db"], services["x"], services["c"]
     assert (db.depends_on, x.depends_on) == ({}, {"db": "healthy"})
+    table = '[defaults]\ndepends_on = { db = "started" }\n[services.db]\ncommand = "db"\n[services.x]\ncommand = "x"\n'
+    again = load(tmp_path, table).services
+    assert (again["db"].depends_on, again["x"].depends_on) == ({}, {"db": "started"})
     assert (db.health and db.health.interval, x.health) == (1.0, None)
     assert (db.network, db.init, x.init) == ("host", True, False)
     assert (x.cwd, db.workdir, c.workdir) == (tmp_path / "src", "", "/srv")

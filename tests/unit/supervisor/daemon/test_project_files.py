@@ -39,7 +39,8 @@ class Kept:
         self.claim = RunClaim(self.directory)
         self.claim.take()
         self.moves: list[tuple[Path, Path]] = []
-        record = replace(RECORD, directory=str(root), manifest=str(root / "supervisor.toml"))
+        overrides = (str(root / "dev" / "dev.toml"), "/elsewhere.toml")
+        record = replace(RECORD, directory=str(root), manifest=str(root / "supervisor.toml"), overrides=overrides)
         self.files = ProjectFiles(
             self.directory,
             self.claim,
@@ -236,6 +237,7 @@ def test_a_project_directory_that_is_moved_is_followed(kept: Kept, tmp_path: Pat
     kept.directory = tmp_path / "elsewhere" / ".minikube"
     assert kept.is_whole()
     assert kept.files.record.manifest == str(tmp_path / "elsewhere" / "supervisor.toml")
+    assert kept.files.record.overrides == (str(tmp_path / "elsewhere" / "dev" / "dev.toml"), "/elsewhere.toml")
     assert kept.files.record.directory == str(tmp_path / "elsewhere")
     (text,) = kept.texts()
     assert f"moved to {tmp_path}/elsewhere" in text

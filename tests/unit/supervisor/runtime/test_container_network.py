@@ -105,6 +105,24 @@ async def test_the_engine_is_asked_once_for_all_containers() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_an_engine_that_does_not_answer_costs_one_time_out_for_all_that_wait() -> None:
+    errors: list[str] = []
+    client = Client({})
+
+    async def ensure() -> None:
+        with pytest.raises(StartError) as caught:
+            await network.ensure()
+        errors.append(str(caught.value))
+
+    async with trio.open_nursery() as nursery:
+        network = network_of(client, nursery)
+        async with trio.open_nursery() as containers:
+            for _ in range(5):
+                containers.start_soon(ensure)
+    assert len(errors) == 5
+    assert client.calls == ["network inspect", "network create"]
+
+
 async def test_an_engine_without_root_publishes_only_and_one_event_says_so() -> None:
     events: list[str] = []
     client = Client({"network inspect": description(), "info --format": ROOTLESS})

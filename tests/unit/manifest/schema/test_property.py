@@ -13,17 +13,17 @@ import jsonschema
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from minikube.manifest import schema_json
+from minikube.manifest.schema.document import schema_json
 from tests.unit.manifest.test_parser import build
 
 SCHEMA = json.loads(schema_json())
 VALIDATOR = jsonschema.Draft7Validator(SCHEMA)
 
 BOTHS = re.compile(
-    r"unknown key|expected it to be set|expected exactly one of|as the key$"
+    r"unknown key|as the key$"
     r"|expected (a string|a table|a list|true|an integer from|a number from|a size such)\b"
 )
-"""The parser's errors for mistakes that the schema finds, too."""
+"""The parser's errors for mistakes that the schema finds, too. Keys that are missing may stand in another file."""
 
 DURATIONS = st.sampled_from(["250ms", "1.5s", "2m", "1h30m"])
 WORDS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
@@ -35,18 +35,30 @@ _made: dict[int, st.SearchStrategy[Any]] = {}
 def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that `schema` takes; nothing that has to be interpolated."""
     if id(schema) not in _made:
-        _made[id(schema)] = _values(schema)
+        _made[id(schema)] = st.one_of([_values(one) for one in alternatives(schema)])
     return _made[id(schema)]
+
+
+def alternatives(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of one type each that a schema chooses from; none for one that only says what was expected."""
+    if "$ref" in schema:
+        found: Any = SCHEMA
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        return alternatives(found)
+    if isinstance(schema.get("const"), str):
+        return []
+    if "if" in schema and "type" not in schema:
+        return [one for branch in ("then", "else") if branch in schema for one in alternatives(schema[branch])]
+    return [schema]
 
 
 def _values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     match schema:
         case {"const": value}:
             return st.just(value)
-        case {"enum": words}:
+        case {"type": "string", "else": {"enum": words}}:
             return st.sampled_from(words)
-        case {"anyOf": choices, **rest} if not rest:
-            return st.one_of([values(one) for one in choices if one.get("pattern") != r"\$"])
         case {"type": "string"}:
             return strings(schema)
         case {"type": "integer"}:
@@ -63,8 +75,8 @@ def _values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 
 
 def strings(schema: dict[str, Any]) -> st.SearchStrategy[str]:
-    pattern = schema.get("pattern", "").removesuffix(r"|\$")
-    if "duration" in schema.get("description", ""):
+    pattern = schema.get("if", {}).get("pattern", "").removesuffix(r"|\$")
+    if "duration" in schema.get("else", {}).get("const", ""):
         return DURATIONS
     return st.from_regex(pattern, fullmatch=True).filter(lambda text: "$" not in text) if pattern else WORDS
 
@@ -72,15 +84,16 @@ def strings(schema: dict[str, Any]) -> st.SearchStrategy[str]:
 @st.composite
 def tables(draw: st.DrawFn, schema: dict[str, Any]) -> dict[str, Any]:
     known = schema.get("properties", {})
-    needed = {*schema.get("required", ())}
-    for choice in ("oneOf", "anyOf"):
-        if choices := schema.get(choice):
-            needed |= set(draw(st.sampled_from(choices))["required"])
-    others = sorted({name for one in schema.get("oneOf", ()) for name in one["required"]} - needed)
-    chosen = needed | draw(st.sets(st.sampled_from(sorted(known)), max_size=4)) if known else needed
-    table = {name: draw(values(known[name])) for name in sorted(chosen) if name not in others}
+    chosen = draw(st.sets(st.sampled_from(sorted(known)), max_size=4)) if known else set()
+    rule = schema
+    while "if" in rule:
+        if set(rule["if"]["required"]) <= chosen:
+            chosen -= rule["then"]["properties"].keys()
+        rule = rule.get("else", {})
+    table = {name: draw(values(known[name])) for name in sorted(chosen)}
     if isinstance(schema.get("additionalProperties"), dict):
-        names = st.from_regex(schema["propertyNames"]["pattern"] or "[a-z]+", fullmatch=True).filter(str.isprintable)
+        refused = re.compile("|".join(schema.get("patternProperties", {"^$": {}})))
+        names = st.text("abcxyz-_AB 019.", min_size=1, max_size=6).filter(lambda name: not refused.match(name))
         table |= draw(st.dictionaries(names, values(schema["additionalProperties"]), max_size=2))
     return table
 
