@@ -115,10 +115,11 @@ class Setup(Small):
         assert all(name.startswith("minikube-") for name in left), "named volumes only"
 
     def end(self) -> None:
-        """Stop what still runs, if anything, and remove the named volumes, which a project leaves on purpose."""
+        """Stop what still runs, if anything, and remove named volumes and built images, which a project leaves on purpose."""
         if (self.directory / ".minikube" / "supervisor.json").exists():
             self.command("down", "--now")
-        mark = project_mark(self.directory / ".minikube")
-        names = self.ask_engine("volume", "ls", "--quiet", "--filter", f"name=-{mark[:8]}-").split()
-        if names:
-            self.ask_engine("volume", "rm", *names)
+        mark = project_mark(self.directory / ".minikube")[:8]
+        if volumes := self.ask_engine("volume", "ls", "--quiet", "--filter", f"name=-{mark}-").split():
+            self.ask_engine("volume", "rm", *volumes)
+        if images := self.ask_engine("image", "ls", "--quiet", f"minikube-*-{mark}-*").split():
+            self.ask_engine("image", "rm", "--force", *images)
