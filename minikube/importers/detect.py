@@ -1,5 +1,6 @@
 """Which format a file has, or which file of a directory is meant. By name first, by content where the name says nothing."""
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -60,7 +61,9 @@ class Found(Struct, frozen=True):
 
 def find_source(path: Path) -> Found:
     """Return the source file that `path`, a file or a directory, means. Raises UsageError with what to do."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises PermissionError
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe can be read once only, and may never end
+            raise source_error(path, "is no regular file — save it as one, and import that")
         return Found(_format_of(path), path, True)
     try:
         found = [(kind, files) for kind, patterns in IN_DIRECTORY if (files := _in_directory(path, patterns))]

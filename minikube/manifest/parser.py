@@ -1,7 +1,6 @@
 """Every key of `supervisor.toml`, as a tree of shapes, and what its value becomes. docs/manifest.md describes the keys.
 
-The JSON Schema comes from the same tree. Rules between several keys are in `validate`. The file has about 400 lines because the
-tree is one table: a reader finds every key in one place.
+The JSON Schema comes from the same tree. Rules between several keys are in `validate`.
 """
 
 import re
@@ -45,9 +44,7 @@ from minikube.manifest.shapes import (
 )
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
-from minikube.manifest.variables.interpolate import (
-    port_variable,
-)
+from minikube.manifest.variables.interpolate import port_variable
 from minikube.model import NAME_PATTERN
 from minikube.redis_url import parse_redis_url
 
@@ -61,7 +58,10 @@ _LATER = Text(later=True)
 
 def _directory_path(text: str, key: KeyPath) -> Path | None:
     path = _file_path(text, key)
-    return None if path is None else path.resolve()
+    try:
+        return None if path is None else path.resolve()
+    except RuntimeError:
+        return key.fail(f'expected a directory, got "{text}", whose links lead in a circle')
 
 
 def _program(text: str, key: KeyPath) -> str | None:

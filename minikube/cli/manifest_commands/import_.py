@@ -52,11 +52,11 @@ def _target(source: Path, output: str | None) -> Path | None:
     if output == STDOUT:
         return None
     if output is None:
-        return (source if source.is_dir() else source.parent) / DEFAULT_FILE
+        return (source if os.path.isdir(source) else source.parent) / DEFAULT_FILE
     target = Path(output)
-    if output.endswith(os.sep) or target.is_dir():
+    if output.endswith(os.sep) or os.path.isdir(target):
         target = target / DEFAULT_FILE
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise UsageError(f"{target.parent}: no such directory — create it first, or choose another with -o")
     return target
 

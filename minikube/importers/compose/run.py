@@ -3,9 +3,11 @@
 import re
 import shlex
 
+from minikube.errors import UsageError
 from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.compose.variables import split_outside
 from minikube.importers.result import Span
+from minikube.importers.source import read_source
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
 
 _ENV_NAME = re.compile(r"[^=\s]+")
@@ -174,8 +176,8 @@ def read_env_file(draft: ServiceDraft, entry: Entry) -> None:
 def _check_env_file(draft: ServiceDraft, path: str, span: Span, index: int) -> None:
     """Note a file whose values refer to variables: Compose fills them in, a manifest takes them as they are."""
     try:
-        text = (draft.project.directory_of(span) / path).read_text()[:1_000_000]
-    except (OSError, ValueError):
+        text = read_source(draft.project.directory_of(span) / path)
+    except UsageError:
         return
     if re.search(r"^[^#'\n]*=[^#'\n]*\$\{?[A-Za-z_]", text, re.MULTILINE):
         draft.inexact(

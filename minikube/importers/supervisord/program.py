@@ -192,7 +192,11 @@ class Program:
         if policy is None:
             options.refuse("autorestart", "expected true, false or unexpected: unexpected, the default, is taken")
         seconds, retries = options.integer("startsecs"), options.integer("startretries")
-        codes = [int(code) for code in re.findall(r"[0-9]+", options.text("exitcodes") or "0") if int(code) <= 255]
+        codes = [
+            int(code)
+            for code in re.findall(r"(?<![0-9])[0-9]{1,3}(?![0-9])", options.text("exitcodes") or "0")
+            if int(code) <= 255
+        ]
         if policy == "never":
             if seconds != 0:
                 text = "supervisord starts it again where it ends within startsecs — here it is never started again"

@@ -1,5 +1,6 @@
 """`import`: writes a new manifest, never over a file, says what differs, and has one line for each kind of bad input."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,17 @@ def test_a_manifest_is_readable_for_no_more_users_than_its_sources(project: Path
     (project / "compose.override.yaml").chmod(0o600)
     assert run(["import"]) == 0
     assert (project / "supervisor.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(project / "compose.yaml")
+    assert run(["import", "compose.yaml"]) == 2
+    expected = "minikube: compose.yaml: is no regular file — save it as one, and import that\n"
+    assert capsys.readouterr().err == expected
+    assert run(["import"]) == 2
+    assert "has no file that can be imported" in capsys.readouterr().err
 
 
 def test_a_file_with_any_name_is_told_by_its_content(project: Path) -> None:
