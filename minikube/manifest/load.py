@@ -1,7 +1,6 @@
 """From a file to a `Manifest`, with all problems in one error. It reads the file, `.env` beside it, and `env_file`s."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
@@ -20,6 +19,7 @@ from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
+from minikube.model import to_dns_label
 from minikube.project_dir import ManifestFiles, files_at
 from minikube.text import printable
 
@@ -200,4 +200,4 @@ def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -
 
 def default_name(directory: Path) -> str:
     """Return a project name, a DNS label, from the name of its directory, as Compose does."""
-    return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
+    return to_dns_label(directory.name) or "minikube"

@@ -3,7 +3,6 @@
 The JSON Schema comes from the same tree. Rules between several keys are in `validate`.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ from minikube.manifest.shapes import (
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
 from minikube.manifest.variables.interpolate import port_variable
-from minikube.model import NAME_PATTERN
+from minikube.model import MAX_NAME_LENGTH, NAME_PATTERN, to_dns_label
 from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
@@ -275,8 +274,9 @@ DEFAULTS = _Defaults(
 )
 
 
-def _dns_label(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _meant_name(name: str) -> str:
+    """Return the name that is meant by one that is no DNS label; empty for one that is too long."""
+    return to_dns_label(name) if len(name) <= MAX_NAME_LENGTH else ""
 
 
 _TLS = Converted(
@@ -310,7 +310,7 @@ MANIFEST = KnownKeys(
         "env": ENV,
         "env_file": ENV_FILE,
         "defaults": DEFAULTS,
-        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
+        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _meant_name),
     },
     hints=hints.TOP_KEYS,
 )
