@@ -12,7 +12,7 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
 from minikube.importers.manifest_text import LISTENING
-from minikube.importers.names import dns_label, service_names
+from minikube.importers.names import NO_LABEL, dns_label, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
 from minikube.importers.process_compose.service import (
@@ -206,7 +206,7 @@ def _project(
         label = names.get(name, name)
         named[name] = TableKeys(keys.table, keys.notes, keys.source, ("services", label))
         if name in names and label != name:
-            text = f"the name {name} is no DNS label, which a service's name has to be"
+            text = f"the name {name} {NO_LABEL}"
             keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
         keys.entry("extends")
         named[name].entry("extends")
