@@ -100,7 +100,7 @@ def other_running_files(files: ManifestFiles) -> ManifestFiles | None:
     running = _running_files(directory)
     if running is None:
         return None
-    if _are_among(files, running) and (files.finds_override or len(files.possible()) == len(running.possible())):
+    if _are_among(files, running) and (files.finds_override or len(files.existing()) == len(running.existing())):
         return None
     return running.map(partial(_short_path, directory))
 

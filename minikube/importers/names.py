@@ -1,9 +1,14 @@
 """Names of a source as names of services: DNS labels, each once. Pure."""
 
-import re
 from collections.abc import Collection, Iterable
 
-MAX_LENGTH = 63
+from minikube.model import MAX_NAME_LENGTH, to_dns_label
+
+NO_LABEL = "is no DNS label, which a service's name has to be"
+"""The end of a note on a name that had to change, behind `the name X`."""
+
+MANUAL_PROFILE = "manual"
+"""The profile of what is started by hand: `minikube start NAME`."""
 
 
 def service_names(names: Iterable[str]) -> dict[str, str]:
@@ -20,7 +25,7 @@ def service_names(names: Iterable[str]) -> dict[str, str]:
 
 def dns_label(name: str) -> str:
     """Return a name as a DNS label: `Web_Server` is `web-server`. A name without letters and digits is `service`."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:MAX_LENGTH].strip("-") or "service"
+    return to_dns_label(name) or "service"
 
 
 def free_label(label: str, taken: Collection[str]) -> str:
@@ -28,5 +33,5 @@ def free_label(label: str, taken: Collection[str]) -> str:
     candidate, number = label, 1
     while candidate in taken:
         number += 1
-        candidate = f"{label[: MAX_LENGTH - len(str(number)) - 1]}-{number}"
+        candidate = f"{label[: MAX_NAME_LENGTH - len(str(number)) - 1]}-{number}"
     return candidate

@@ -45,6 +45,13 @@ class Destination(Struct, frozen=True):
         return relative if not relative.startswith(f"..{os.sep}..") else str(path)
 
 
+def join_paths(base: str, path: str) -> str:
+    """Return a path of a source that is relative to `base`. Absolute ones, `~` and those that begin with a variable stay."""
+    if base in ("", ".") or path.startswith(("/", "~", "$")):
+        return path
+    return base if path == "." else f"{base.rstrip('/')}/{path.removeprefix('./')}"
+
+
 class SourceError(UsageError):
     """A source file cannot be imported. The message is one line: `compose.yaml:3:5: …`."""
 
@@ -66,6 +73,14 @@ def source_error(file: str | Path, message: str, line: int = 0, column: int = 0)
     return SourceError(str(file), f"{place}: {' '.join(message.split())}")
 
 
+def real_path(path: Path) -> Path:
+    """Return a path without links. One that leads nowhere stays as it is: reading it says why."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL character
+        return path.absolute()
+
+
 def read_source(path: Path, name: str = "") -> str:
     """Return the text of a source file; a byte order mark is dropped, line ends become `\\n`. `name` is its name in errors.
 
@@ -77,6 +92,8 @@ def read_source(path: Path, name: str = "") -> str:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise source_error(shown, "no such file") from None
+    except ValueError:
+        raise source_error(shown, "expected a path, got one with a NUL character") from None
     except OSError as error:
         raise source_error(shown, f"cannot be read ({(error.strerror or 'unreadable').lower()})") from None
     if len(raw) > MAX_BYTES:

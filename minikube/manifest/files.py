@@ -18,6 +18,7 @@ from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024
 
+_LONG_INTEGER = re.compile(r"[0-9](?:_?[0-9]){1000}")
 _AT = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 
 
@@ -53,6 +54,13 @@ def read_tree(path: Path, index: int = 0) -> Node:
         line, column = (int(match[2]), int(match[3])) if match and match[2] else source.position(len(text))
         raise ManifestError(
             Problem(shown, f"not TOML: {printable(match[1] if match else str(error))}", "", line, column)
+        ) from None
+    except ValueError:  # an integer that is too long for Python to convert
+        number = _LONG_INTEGER.search(text)
+        raise ManifestError(
+            Problem(
+                shown, "not TOML: a number has too many digits", "", *source.position(number.start() if number else 0)
+            )
         ) from None
     except (RecursionError, NestedTooDeeply) as error:
         raise ManifestError(

@@ -1,7 +1,6 @@
 """From a file to a `Manifest`, with all problems in one error. It reads the file, `.env` beside it, and `env_file`s."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
@@ -15,11 +14,12 @@ from minikube.errors import ManifestError, Problem
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.files import VariablesFile, read_tree, read_variables
-from minikube.manifest.layers.inherit import inherit
+from minikube.manifest.layers.inherit import inherit, warn_of_replaced_image
 from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
+from minikube.model import to_dns_label
 from minikube.project_dir import ManifestFiles, files_at
 from minikube.text import printable
 
@@ -40,6 +40,7 @@ def read_manifest(files: ManifestFiles, environ: Mapping[str, str] | None = None
     merged = reduce(partial(merge, rules=MANIFEST), map(_without_name, others), first)
     reading = ManifestReading(merged, files.first.absolute().parent, {})
     _warn_of_names(reading, first, others)
+    _warn_of_replaced_images(reading, first, others)
     dotenv = _read_dotenv(reading, environ)
     inside = is_inside_instance(environ)
     reading.dotenv, reading.dotenv_positions = dotenv.values, dotenv.positions
@@ -81,6 +82,23 @@ def _warn_of_names(reading: ManifestReading, first: Node, others: Sequence[Node]
         name = tree.child("name")
         if name is not None and (own is None or own.value != name.value):
             reading.warn_node(name, f"is not used, {first.source.file} or its directory gives the project its name")
+
+
+def _warn_of_replaced_images(reading: ManifestReading, first: Node, others: Sequence[Node]) -> None:
+    """Warn of each service that a later file makes a process of, without saying so."""
+    earlier = first
+    for tree in others:
+        services = earlier.child("services")
+        for name, service in _services(tree).items():
+            before = services.child(name) if services else None
+            if before is not None:
+                warn_of_replaced_image(reading, before, service)
+        earlier = merge(earlier, tree, MANIFEST)
+
+
+def _services(tree: Node) -> Mapping[str, Node]:
+    services = tree.child("services")
+    return services.value if services is not None and isinstance(services.value, dict) else {}
 
 
 def _read_dotenv(reading: ManifestReading, environ: Mapping[str, str]) -> VariablesFile:
@@ -182,4 +200,4 @@ def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -
 
 def default_name(directory: Path) -> str:
     """Return a project name, a DNS label, from the name of its directory, as Compose does."""
-    return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
+    return to_dns_label(directory.name) or "minikube"

@@ -1,10 +1,8 @@
 """Every key of `supervisor.toml`, as a tree of shapes, and what its value becomes. docs/manifest.md describes the keys.
 
-The JSON Schema comes from the same tree. Rules between several keys are in `validate`. The file has about 400 lines because the
-tree is one table: a reader finds every key in one place.
+The JSON Schema comes from the same tree. Rules between several keys are in `validate`.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +43,8 @@ from minikube.manifest.shapes import (
 )
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
-from minikube.manifest.variables.interpolate import (
-    port_variable,
-)
-from minikube.model import NAME_PATTERN
+from minikube.manifest.variables.interpolate import port_variable
+from minikube.model import MAX_NAME_LENGTH, NAME_PATTERN, to_dns_label
 from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
@@ -61,7 +57,10 @@ _LATER = Text(later=True)
 
 def _directory_path(text: str, key: KeyPath) -> Path | None:
     path = _file_path(text, key)
-    return None if path is None else path.resolve()
+    try:
+        return None if path is None else path.resolve()
+    except RuntimeError:
+        return key.fail(f'expected a directory, got "{text}", whose links lead in a circle')
 
 
 def _program(text: str, key: KeyPath) -> str | None:
@@ -275,8 +274,9 @@ DEFAULTS = _Defaults(
 )
 
 
-def _dns_label(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _meant_name(name: str) -> str:
+    """Return the name that is meant by one that is no DNS label; empty for one that is too long."""
+    return to_dns_label(name) if len(name) <= MAX_NAME_LENGTH else ""
 
 
 _TLS = Converted(
@@ -310,7 +310,7 @@ MANIFEST = KnownKeys(
         "env": ENV,
         "env_file": ENV_FILE,
         "defaults": DEFAULTS,
-        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
+        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _meant_name),
     },
     hints=hints.TOP_KEYS,
 )

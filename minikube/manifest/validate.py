@@ -241,7 +241,7 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
 
 def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec) -> None:
     for name, port in service.ports.items():
-        if port.container_port and service.runtime == "process":
+        if port.container_port and service.runtime == "process" and not reading.failed(path):
             reading.fail(
                 f"{path}.ports.{name}.container_port", "expected image or build, a process listens on the port"
             )

@@ -48,6 +48,16 @@ def fixed_ports(spec: ServiceSpec) -> InstancePorts:
     return InstancePorts(spec.port, {name: port.port for name, port in spec.ports.items() if port.port})
 
 
+def ports_after_edit(spec: ServiceSpec, before: InstancePorts) -> InstancePorts:
+    """Return the ports of an instance that does not run, after an edit of its service to `spec`.
+
+    Those that `spec` has chosen for each instance stay as they were, so that the next start keeps them.
+    """
+    fixed = fixed_ports(spec)
+    kept = {name: before.named[name] for name, port in spec.ports.items() if not port.port and name in before.named}
+    return InstancePorts(fixed.main or (before.main if spec.auto_port else 0), {**fixed.named, **kept})
+
+
 def has_ports(spec: ServiceSpec) -> bool:
     """Return whether instances of a service have ports."""
     return bool(spec.port or spec.auto_port or spec.ports)
@@ -88,11 +98,13 @@ def _choose(key: str, host: str, port: PortSpec, last: int, used: frozenset[int]
         raise PortTaken(f"{obstacle.text} — set {setting}{obstacle.remedy}")
     if port.port:
         return port.port
-    if last and last not in used and is_free(host, last, port.protocol):
-        return last
-    if not port.port_range[0]:
-        return free_port(host, used, port.protocol)
     first, end = port.port_range
+    # Not one of a range that an edit has replaced.
+    may_stay = bool(last) and (not first or first <= last <= end) and last not in used
+    if may_stay and is_free(host, last, port.protocol):
+        return last
+    if not first:
+        return free_port(host, used, port.protocol)
     for number in range(first, end + 1):
         if number not in used and is_free(host, number, port.protocol):
             return number

@@ -23,6 +23,7 @@ UNMEASURED = (
     "project_dir",
     "running_manifest",
     "secrets",
+    "setups",
     "templates",
 )
 """Files whose commands run without coverage, which would make each `minikube up` take twice as long. Other files start, change

@@ -5,9 +5,11 @@ Rejected: a tool that installs a new system. Its result is the same, after a dow
 
 import os
 import re
+import shutil
 import subprocess
+import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 NOT_NEEDED = re.compile(r"/usr/share/(doc|info|locale|man|lintian|bug)(/|$)")
@@ -29,6 +31,17 @@ def archive(target: Path, *wanted: str) -> None:
         command += ["--null", "--files-from=-", "-C", directory, *ACCOUNTS, *PLACES]
         names = b"\0".join(os.fsencode(name.lstrip("/")) for name in entries if name.lstrip("/") not in PLACES)
         subprocess.run(command, input=names, check=True)
+
+
+def add_files(archive: Path, target: Path, directory: Path, programs: Mapping[str, Path]) -> None:
+    """Write a copy of an archive with the files below `directory` added, and with `programs`, by their path in it."""
+    shutil.copyfile(archive, target)
+    with tarfile.open(target, "a") as tar:
+        for path in sorted(directory.rglob("*")):
+            if path.is_file():
+                tar.add(path, str(path.relative_to(directory)))
+        for name, program in programs.items():
+            tar.add(program, name)
 
 
 def _closure(wanted: Iterable[str]) -> list[str]:

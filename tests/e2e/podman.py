@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,8 @@ class Podman:
         self.bin = directory / "bin"
         self.settings = directory / "containers.conf"
         self.bin.mkdir()
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        # The limits that Podman asks for by default may be more than we have; crun refuses hybrid control groups.
-        limits = f'[containers]\ndefault_ulimits = ["nofile={most}:{most}", "nproc=4096:4096"]\n'
-        self.settings.write_text(limits + ('[engine]\nruntime = "runc"\n' if shutil.which("runc") else ""))
-        options = f"--log-level error --root {directory}/root --runroot {directory}/run"
+        self.settings.write_text(settings(directory))
+        options = f"--log-level error --root {directory}/root --runroot {directory}/run --tmpdir {directory}/tmp"
         wrapper = self.bin / "podman"
         wrapper.write_text(f'#!/bin/sh\nTMPDIR={directory} exec {program} {options} "$@"\n')
         wrapper.chmod(0o755)
@@ -41,6 +39,23 @@ class Podman:
         found = self.run(*arguments, "--filter", "label=mini-kube-discovery.mark", "--format", form)
         assert found.returncode == 0, found.stderr
         return found.stdout.split()
+
+
+def settings(directory: Path) -> str:
+    """Return a `containers.conf` under which several Podmans run side by side: nothing of one is another's, not even a subnet."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    number = 100 + zlib.crc32(bytes(directory)) % 150
+    # The limits that Podman asks for by default may be more than we have; crun refuses hybrid control groups.
+    return f"""
+[containers]
+default_ulimits = ["nofile={most}:{most}", "nproc=4096:4096"]
+[engine]
+lock_type = "file"
+{'runtime = "runc"' if shutil.which("runc") else ""}
+[network]
+network_config_dir = "{directory}/networks"
+default_subnet_pools = [{{ base = "10.{number}.0.0/16", size = 24 }}]
+"""
 
 
 @contextlib.contextmanager
@@ -58,6 +73,6 @@ def own_podman(program: str, archive: Path) -> Iterator[Podman]:
                 pytest.skip(f"podman runs no container here: {(imported.stderr + probe.stderr).strip()[-400:]}")
             yield engine
         finally:
+            # Not `system reset`, which also removes what other Podmans of this machine have in /run and /etc.
             engine.run("rm", "--all", "--force", "--time", "0")
-            engine.run("system", "reset", "--force")
             shutil.rmtree(directory, ignore_errors=True)

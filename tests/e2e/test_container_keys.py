@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,9 @@ command = "a && b | c"
 image = "IMAGE"
 network = "host"
 shell = "echo reading; cat; echo closed"
-health = {{ log = "reading" }}
+health = {{ command = "sh -c 'test $1 = stdin$HOME' sh ${{SERVICE_NAME}}/root" }}
+stop = {{ command = "sh -c 'echo stopped $HOME $1 > /stopped/file' sh ${{SERVICE_NAME}}" }}
+volumes = ["./stopped:/stopped"]
 
 [services.mounts]
 {ALONE}shell = '''
@@ -130,6 +133,7 @@ user = "1234"
 {TASK}shell = '''
 echo $PORT $HOST $MINIKUBE_REDIS_URL
 test "$REDIS_URL $LEVEL" = "redis://app/0 high"
+echo "$PATH"
 id -u
 '''
 port = "auto"
@@ -174,12 +178,14 @@ def test_every_key_of_a_container_does_what_it_says(tmp_path: Path, engine: Engi
         assert hosts[0] == "10.1.2.3 db"
         assert hosts[1].startswith("fd00::7 ")
         assert hosts[-3:] == ["me", "named-here", "Max open files 333 333 files"]
-        ours, user = printed["variables"]
+        ours, path, user = printed["variables"]
         assert ours.startswith("8123 0.0.0.0 unix:///run/minikube/redis/")
+        assert sys.prefix not in path, "the programs are the image's"
         assert user == "4321"
         assert project.until("stdin", "running").check == "passing"
         assert printed["stdin"] == ["reading"]
         project.run("down")
+        assert (tmp_path / "stopped" / "file").read_text() == "stopped /root stdin\n"
     mine = ("--filter", "label=mini-kube-discovery.mark")
     assert engine.names("ps", "--all", "--quiet", *mine) == set()
     volumes = engine.names("volume", "ls", "--quiet")

@@ -76,6 +76,7 @@ def test_watch_applies_an_override_that_appears_changes_and_vanishes(tmp_path: P
         override = tmp_path / "supervisor.override.toml"
         small.up("--wait", "--watch")
         first = small.pid("x")
+        assert "no changes" in small.run("apply", "-m", "supervisor.toml")
 
         def until_replaced(before: int) -> int:
             found = eventually(lambda: (pid := small.pid("x")) != before and pid, what="a new process")
@@ -88,6 +89,9 @@ def test_watch_applies_an_override_that_appears_changes_and_vanishes(tmp_path: P
         second = until_replaced(first)
         assert "WHICH=override" in Path(f"/proc/{second}/environ").read_text()
         assert small.run("validate") == "supervisor.toml + supervisor.override.toml: good, 1 service\n"
+        assert "applies supervisor.toml + supervisor.override.toml" in small.run(
+            "apply", "-m", "supervisor.toml", code=2
+        )
         override.write_text('[services.x.env]\nWHICH = "hal')
         eventually(lambda: any("not TOML" in text for text in small.events("apply.failed")), what="the problem")
         override.write_text("")

@@ -78,7 +78,7 @@ def _select(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
     """Return the snapshot with the instances of `names` only; without names, with all."""
     if not names:
         return snapshot
-    # Again at each change: an edit of the manifest may change who is in a group.
+    # Again at each change: an edit of the manifest may change the services of a group.
     wanted = set(known_names(own_services(snapshot), names))
     found = tuple(view for view in snapshot.instances if not wanted.isdisjoint((view.service, view.name, view.id)))
     return replace(snapshot, instances=found)

@@ -14,6 +14,7 @@ import click
 from minikube.cli.common import manifest_files, print_message
 from minikube.cli.options import manifest_argument, pass_options
 from minikube.errors import UsageError
+from minikube.project_dir import ManifestFiles
 
 if TYPE_CHECKING:
     from minikube.export import ExportPlan
@@ -87,7 +88,7 @@ def export_command(options: ExportCommandOptions) -> None:
         options.directory().resolve(),
     )
     plan = plan_export(manifest, export_options)
-    files = _render_files(plan, options, source.first)
+    files = _render_files(plan, options, source)
     if options.output is None:
         click.echo("".join(files.values()), nl=False)
     else:
@@ -109,7 +110,7 @@ def _parse_images(pairs: Iterable[str]) -> dict[str, str]:
     return images
 
 
-def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Path) -> dict[str, str]:
+def _render_files(plan: ExportPlan, options: ExportCommandOptions, source: ManifestFiles) -> dict[str, str]:
     """Return the texts of the files by path; the path is empty for standard output.
 
     The plan's notes, about keys that cannot be exported, are in the first file.
@@ -118,7 +119,9 @@ def _render_files(plan: ExportPlan, options: ExportCommandOptions, manifest: Pat
     from minikube.export import Document, compose_documents, kubernetes_documents, to_yaml
 
     documents = compose_documents(plan) if options.tool == "compose" else kubernetes_documents(plan)
-    head = f"Made by minikube {__version__}: minikube export {options.tool} {shlex.quote(manifest.name)}"
+    names = [shlex.quote(path.name) for path in source.existing()]
+    given = names[0] if len(names) == 1 else " ".join(f"-m {name}" for name in names)
+    head = f"Made by minikube {__version__}: minikube export {options.tool} {given}"
     if options.output is None or not _is_directory(options.output):
         return {options.output or "": to_yaml(documents, plan.notes, head)}
     by_file: dict[str, list[Document]] = {}

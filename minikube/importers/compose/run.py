@@ -3,10 +3,12 @@
 import re
 import shlex
 
+from minikube.errors import UsageError
 from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.compose.variables import split_outside
 from minikube.importers.result import Span
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.source import read_source
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 _ENV_NAME = re.compile(r"[^=\s]+")
 _REFERENCE = re.compile(r"\$\$|\$\{")
@@ -166,7 +168,7 @@ def _variable(
     draft: ServiceDraft, key: str, name: str, item: Entry, path: tuple[str, ...], *, later: bool
 ) -> str | None:
     """Return the value of a variable; one without a value is passed on from the environment."""
-    if isinstance(item.value, Scalar) and item.value.value is None:
+    if is_nothing(item.value):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             draft.refuse(item.span, key, "has no value, and no variable of the environment can have its name")
             return None
@@ -210,8 +212,8 @@ def read_env_file(draft: ServiceDraft, entry: Entry) -> None:
 def _check_env_file(draft: ServiceDraft, path: str, span: Span, index: int) -> None:
     """Note a file whose values refer to variables: Compose fills them in, a manifest takes them as they are."""
     try:
-        text = (draft.project.directory_of(span) / path).read_text()[:1_000_000]
-    except (OSError, ValueError):
+        text = read_source(draft.project.directory_of(span) / path)
+    except UsageError:
         return
     if re.search(r"^[^#'\n]*=[^#'\n]*\$\{?[A-Za-z_]", text, re.MULTILINE):
         draft.inexact(
@@ -222,7 +224,7 @@ def _check_env_file(draft: ServiceDraft, path: str, span: Span, index: int) -> N
 def _items(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Items):
         return tuple(node.items)
-    return () if isinstance(node, Scalar) and node.value is None else (node,)
+    return () if is_nothing(node) else (node,)
 
 
 def read_working_dir(draft: ServiceDraft, entry: Entry) -> None:

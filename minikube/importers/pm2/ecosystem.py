@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from minikube.importers.detect import Found
-from minikube.importers.names import service_names
+from minikube.importers.names import NO_LABEL, service_names
 from minikube.importers.pm2.app import TOOL, App, canonical
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, read_source, source_error, source_file
@@ -84,6 +84,6 @@ def _labels(tables: list[TableKeys]) -> list[str]:
         written = keys.text("name")
         if written and written != labels[name]:
             span = Span(keys.span("name").file, keys.span("name").line, keys.span("name").line)
-            reason = "stands twice" if name != written else "is no DNS label, which a service's name has to be"
+            reason = "stands twice" if name != written else NO_LABEL
             keys.notes.inexact(span, keys.name("name"), ("services", labels[name]), f"the name {written} {reason}")
     return [labels[name] for name in unique]

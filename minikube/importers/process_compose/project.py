@@ -12,7 +12,7 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
 from minikube.importers.manifest_text import LISTENING
-from minikube.importers.names import dns_label, service_names
+from minikube.importers.names import NO_LABEL, dns_label, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
 from minikube.importers.process_compose.service import (
@@ -24,13 +24,15 @@ from minikube.importers.process_compose.service import (
 )
 from minikube.importers.process_compose.text import TemplateError, Texts
 from minikube.importers.result import Imported, Notes, SourceFile
-from minikube.importers.source import Destination, read_source, source_error, source_file
+from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
 
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
 MOST_FILES = 20
+MOST_EXTENDS = 50
+"""The longest chain of processes of which each extends the next."""
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::?-[0-9]{1,5})?\}")
 
 LEFT_OUT = {
@@ -113,12 +115,12 @@ class _Files:
         parent = scalar_text(node) if (node := root.get("extends")) else None
         if not parent:
             return root
-        target = (path.parent / parent).resolve()
+        target = real_path(path.parent / parent)
         line = root.entries["extends"].span.line
-        if target in (path.resolve(), *below) or len(self.sources) > MOST_FILES:
+        if target in (real_path(path), *below) or len(self.sources) > MOST_FILES:
             raise source_error(name, f"extends {parent}, which extends this file", line)
         try:
-            base = self.load(target, (path.resolve(), *below))
+            base = self.load(target, (real_path(path), *below))
         except UsageError as error:
             raise UsageError(f"{name}:{line}: extends: {error}") from None
         return _merged(base, root)
@@ -174,6 +176,9 @@ def _extended(top: TableKeys, path: Path) -> dict[str, Table]:
             return own
         if parent in (name, *below):
             raise source_error(path, f"processes.{name} extends itself", entry.span.line)
+        if len(below) >= MOST_EXTENDS:
+            text = f"processes.{name} extends {parent}, the end of a chain of more than {MOST_EXTENDS} processes"
+            raise source_error(path, text, entry.span.line)
         base = resolve(parent, (name, *below))
         if base is None:
             raise source_error(
@@ -201,7 +206,7 @@ def _project(
         label = names.get(name, name)
         named[name] = TableKeys(keys.table, keys.notes, keys.source, ("services", label))
         if name in names and label != name:
-            text = f"the name {name} is no DNS label, which a service's name has to be"
+            text = f"the name {name} {NO_LABEL}"
             keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
         keys.entry("extends")
         named[name].entry("extends")

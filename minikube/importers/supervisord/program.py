@@ -12,14 +12,11 @@ from msgspec import Struct
 
 from minikube.durations import parse_size
 from minikube.importers.manifest_text import give_port
-from minikube.importers.names import dns_label, free_label
+from minikube.importers.names import MANUAL_PROFILE, NO_LABEL, dns_label, free_label
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
 from minikube.importers.supervisord.values import HERE, Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
-
-MANUAL = "manual"
-"""The profile of a program that is started by hand: `minikube start NAME`."""
 
 MOST_SERVICES = 50
 """The most processes that become services of their own."""
@@ -118,7 +115,7 @@ class Program:
                     text = f"the number of a replica counts from 1, not from {self.first}"
                     options.inexact("numprocs", ("services", self.label, "replicas"), text)
         if self.label != self.name:
-            text = f"the name {self.name} is no DNS label, which a service's name has to be"
+            text = f"the name {self.name} {NO_LABEL}"
             options.notes.inexact(options.header, f"[program:{self.name}]", ("services", next(iter(made))), text)
         options.refuse_all(LEFT_OUT)
         options.finish(KNOWN)
@@ -157,7 +154,7 @@ class Program:
                     options.header, f"[group:{self.group}]", (*path, "groups"), "a group is a DNS label"
                 )
         if options.boolean("autostart") is False:
-            made["profiles"] = [MANUAL]
+            made["profiles"] = [MANUAL_PROFILE]
         process_name = options.text("process_name")
         if process_name and not re.fullmatch(
             r"(?:%\((?:program_name|group_name|process_num)\)[0-9]*[sd]|[-_])+", process_name
@@ -192,7 +189,11 @@ class Program:
         if policy is None:
             options.refuse("autorestart", "expected true, false or unexpected: unexpected, the default, is taken")
         seconds, retries = options.integer("startsecs"), options.integer("startretries")
-        codes = [int(code) for code in re.findall(r"[0-9]+", options.text("exitcodes") or "0") if int(code) <= 255]
+        codes = [
+            int(code)
+            for code in re.findall(r"(?<![0-9])[0-9]{1,3}(?![0-9])", options.text("exitcodes") or "0")
+            if int(code) <= 255
+        ]
         if policy == "never":
             if seconds != 0:
                 text = "supervisord starts it again where it ends within startsecs — here it is never started again"

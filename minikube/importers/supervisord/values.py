@@ -18,7 +18,7 @@ _FALSE = frozenset({"no", "false", "off", "0"})
 HERE = "\0"
 """Stands around the directory of a file, where it has `%(here)s`: it is written as it is needed there, absolute or relative."""
 
-_EXPANSION = re.compile(r"%(?:%|\(([A-Za-z_][A-Za-z0-9_]*)\)([0-9 #+-]*)([sdi]))")
+_EXPANSION = re.compile(r"%(?:%|\(([A-Za-z_][A-Za-z0-9_]*)\)([ #+-]*[0-9]{0,3})([sdi]))")
 _HERE = re.compile(f"{HERE}([^{HERE}]*){HERE}")
 _NOWHERE = Span("", 0, 0)
 

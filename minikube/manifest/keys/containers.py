@@ -63,9 +63,13 @@ def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
     if not volume.is_path:
         return volume
     try:
-        source = (key.reading.directory / Path(volume.source).expanduser()).resolve()
+        path = key.reading.directory / Path(volume.source).expanduser()
     except RuntimeError:
         return key.fail(f'expected a path, got "{volume.source}", and there is no such user')
+    try:
+        source = path.resolve()
+    except RuntimeError:
+        return key.fail(f'expected a path, got "{volume.source}", whose links lead in a circle')
     return structs.replace(volume, source=str(source))
 
 

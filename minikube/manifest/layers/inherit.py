@@ -9,7 +9,15 @@ import re
 from minikube.manifest.diagnostics import KeyPath, ManifestReading, did_you_mean
 from minikube.manifest.keys.containers import CONTAINER_KEYS
 from minikube.manifest.keys.health import HEALTH_KINDS
-from minikube.manifest.layers.merge import RUN_KEYS, SERVICE, Table, is_container, merge
+from minikube.manifest.layers.merge import (
+    IMAGE_KEYS,
+    RUN_KEYS,
+    SERVICE,
+    Table,
+    find_replaced_image,
+    is_container,
+    merge,
+)
 from minikube.manifest.tree.node import Node
 from minikube.model import NAME_PATTERN
 
@@ -34,12 +42,26 @@ def inherit(reading: ManifestReading) -> Node:
     for name, service in services.value.items():
         whole = extended.resolve(name)
         if defaults is not None and isinstance(defaults.value, dict) and isinstance(whole.value, dict):
+            warn_of_replaced_image(reading, defaults, whole)
             whole = _with_defaults(name, defaults, whole)
         found[name] = whole if isinstance(whole.value, dict) else service
     reading.bases = tuple(name for name in extended.bases if _runs_nothing(found[name]))
     for name in reading.bases:
         del found[name]
     return tree.with_value({**tree.value, "services": services.with_value(found)})
+
+
+def warn_of_replaced_image(reading: ManifestReading, base: Node, over: Node) -> None:
+    """Warn where a later command makes a process of an earlier container without saying so."""
+    command = find_replaced_image(base, over)
+    if command is not None:
+        image = next(base.value[key] for key in (*IMAGE_KEYS, "runtime") if key in base.value)
+        line, column = image.source.position(image.value_at)
+        reading.warn_node(
+            command,
+            f"makes a process of the container of {image.source.file}:{line}:{column}"
+            ' — set runtime = "process" beside it if that is meant, or "container" to replace the CMD of the image',
+        )
 
 
 def _runs_nothing(service: Node) -> bool:
@@ -85,6 +107,7 @@ class _Extension:
         whole = self.resolve(base, chain)
         if self.reading.failed(KeyPath(self.reading, "services").key(base).key("extends").path):
             self.reading.skip(key.path)
+        warn_of_replaced_image(self.reading, whole, own)
         return merge(whole, own, SERVICE) if isinstance(whole.value, dict) else own
 
     def _depth(self, name: str) -> int:

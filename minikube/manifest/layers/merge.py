@@ -67,6 +67,18 @@ def is_container(table: Table) -> bool:
     return not table.keys().isdisjoint(IMAGE_KEYS)
 
 
+def find_replaced_image(base: Node, over: Node) -> Node | None:
+    """Return the node of the later command that makes a process of the earlier container; None where there is none.
+
+    Where the later table has a `runtime`, what it says is meant.
+    """
+    if not isinstance(base.value, dict) or not isinstance(over.value, dict) or not is_container(base.value):
+        return None
+    if not over.value.keys().isdisjoint((*IMAGE_KEYS, "runtime")):
+        return None
+    return next((over.value[key] for key in COMMAND_KEYS if key in over.value), None)
+
+
 def _keep_of_service(base: Table, over: Table) -> Table:
     """Return the keys of a service that hold beside later ones.
 

@@ -3,6 +3,7 @@
     guardian       the supervisor's parent process; kills all remaining processes when the supervisor is dead
     ipc            the messages between `up`, the guardian and the supervisor
     launcher       the supervisor's process before trio: claims the project, starts Redis and the registry
+    port_reservation   ports of the registry and the control API, among supervisors that start at the same time
     launch_plan    what the launcher has prepared for the trio run
     run            the supervisor's trio run: starts everything, waits for a stop, stops everything
     shutdown       the requests to stop: signals, `up`, the guardian's death

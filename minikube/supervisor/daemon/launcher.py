@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from minikube.engine.leftovers import remove_leftovers
 from minikube.errors import MinikubeError, StartError
 from minikube.linux import processes
-from minikube.linux.ports import find_obstacle
+from minikube.linux.ports import Obstacle, find_obstacle
 from minikube.manifest import HostPort
 from minikube.project import orphans
 from minikube.project.run_claim import RunClaim
 from minikube.project_dir import RUN_END_FILE, ManifestFiles, project_dir
 from minikube.supervisor.daemon.ipc import send_message
+from minikube.supervisor.daemon.port_reservation import PortReservations
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.runtime.process.fork_client import ForkServer, ProcessStart
 from minikube.text import printable
@@ -40,8 +41,9 @@ def run(
     `sock` is the connection to `up`. `guardian_pipe` reaches its end when the guardian dies. `claim` is not taken yet: another
     run is kept out for as long as the supervisor or the guardian has it. `fork_server` starts the processes.
     """
+    reservations = PortReservations()
     try:
-        plan = _prepare(files, options, claim)
+        plan = _prepare(files, options, claim, reservations)
         started = _begin_backing_services(plan, fork_server)
         # Only now: trio and the rest are imported while Redis and the registry start.
         from minikube.supervisor.daemon.log import configure_logging
@@ -61,9 +63,13 @@ def run(
         logging.getLogger(__name__).error("%s", error)
         send_message(sock, {"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
+    finally:
+        reservations.close()
 
 
-def _prepare(files: ManifestFiles, options: LaunchOptions, claim: RunClaim) -> "LaunchPlan":
+def _prepare(
+    files: ManifestFiles, options: LaunchOptions, claim: RunClaim, reservations: PortReservations
+) -> "LaunchPlan":
     """Take the claim, end what an earlier run left, and return the plan of this run. Raises `MinikubeError`."""
     from minikube.manifest import load_manifest
     from minikube.project.registry_tokens import supervisor_token
@@ -89,21 +95,22 @@ def _prepare(files: ManifestFiles, options: LaunchOptions, claim: RunClaim) -> "
         mended = mend_tail(directory)
         redis = redis_spec(directory, os.environ, manifest.redis.server)
     warnings: list[str] = []
-    listen = _choose_address("registry", manifest.registry.listen, manifest.registry.chosen, warnings)
-    control = _choose_address("control", manifest.control.listen, manifest.control.chosen, warnings)
+    registry, control = manifest.registry, manifest.control
+    listen = choose_address("registry", registry.listen, registry.chosen, reservations, warnings)
+    control_listen = choose_address("control", control.listen, control.chosen, reservations, warnings)
     token = ensure_token(directory)
     secret = supervisor_token(token)
-    registry = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
+    backing = registry_spec(manifest, listen, redis.address if redis else manifest.redis.url, secret, os.environ)
     return LaunchPlan(
         manifest=manifest,
         options=options,
         project_dir=directory,
         claim=claim,
         redis=redis,
-        registry=registry,
+        registry=backing,
         token=token,
         registry_secret=secret,
-        control=control,
+        control=control_listen,
         killed=killed,
         removed=removed,
         not_removed=not_removed,
@@ -124,7 +131,9 @@ def _begin_backing_services(plan: "LaunchPlan", fork_server: ForkServer) -> "lis
     return started
 
 
-def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str]) -> HostPort:
+def choose_address(
+    key: str, wanted: HostPort, is_set: bool, reservations: PortReservations, warnings: list[str]
+) -> HostPort:
     """Return the address on which the registry or the control API (`key`) is to listen. Raises `StartError`.
 
     `wanted` is the address of the manifest, or the default where `is_set` is false. A default port that another process
@@ -133,6 +142,8 @@ def _choose_address(key: str, wanted: HostPort, is_set: bool, warnings: list[str
     if not wanted.port:
         return wanted
     obstacle = find_obstacle(wanted.host, wanted.port, _describe_process)
+    if obstacle is None and not reservations.reserve(wanted.port):
+        obstacle = Obstacle(f"port {wanted.port} is taken by another project, which is starting", "port")
     if obstacle is None:
         return wanted
     if obstacle.part == "host" or obstacle.lacks_right:

@@ -21,7 +21,7 @@ from minikube.logs.instance_log import InstanceLog
 from minikube.manifest import ServiceSpec, template_text
 from minikube.model import Instance, ProcessState
 from minikube.project import service_diff
-from minikube.project.instance_ports import InstancePorts, UsedPorts, fixed_ports
+from minikube.project.instance_ports import InstancePorts, UsedPorts, fixed_ports, ports_after_edit
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.instance import desired_state, lifecycle, start_errors
 from minikube.supervisor.instance.collaborators import Collaborators
@@ -148,7 +148,8 @@ class InstanceController:
         if self._log is not None:
             self._log.spec = spec.logs
         if self.process is None:
-            self.host, self.ports, self._reached_ports = spec.host, fixed_ports(spec), None
+            self.host, self.ports = spec.host, ports_after_edit(spec, self.ports)
+            self._reached_ports = None
         elif self.readiness is not None:
             self.readiness.adjust(spec)
             if self._log is not None:  # a variable that came from elsewhere before may be from a file now

@@ -47,6 +47,26 @@ def test_the_error_for_a_missing_file_names_the_command_that_writes_one(tmp_path
     assert "no such file — `minikube init` writes a first one" in problem(tmp_path / "x.toml")
 
 
+def test_a_number_of_thousands_of_digits_is_a_mistake_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{SERVICE}replicas = {'9' * 5000}\n")
+    assert problem(path) == f"{path}:3:12: not TOML: a number has too many digits"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("cwd", 'command = "run"\ncwd = "loop"'),
+        ("build", 'build = "loop"'),
+        ("volumes[0]", 'image = "x"\nvolumes = ["./loop:/x"]'),
+    ],
+)
+def test_links_in_a_circle_are_a_problem_of_the_key_that_names_them(key: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    message = problem(write(tmp_path, f"[services.x]\n{text}\n"))
+    assert f": services.x.{key}: expected" in message
+    assert "whose links lead in a circle" in message
+
+
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     path = write(tmp_path, SERVICE)
     path.chmod(0)

@@ -22,6 +22,12 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
     return {"services": {name: {**RUN, **keys} for name, keys in raw.items()}}
 
 
+def test_a_service_with_a_bad_image_has_no_other_problem_for_that() -> None:
+    raw = {"services": {"x": {"image": "", "ports": {"a": {"port": "auto", "container_port": 1}}}}}
+    (problem,) = build(raw)[1]
+    assert "services.x.image: expected a non-empty string" in problem
+
+
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [

@@ -14,7 +14,7 @@ from minikube.linux.ports import SOCKET_TYPES
 from minikube.manifest import PortSpec, ServiceSpec
 from minikube.manifest.spec import Protocol
 from minikube.project import instance_ports
-from minikube.project.instance_ports import InstancePorts, choose_ports, fixed_ports
+from minikube.project.instance_ports import InstancePorts, choose_ports, fixed_ports, ports_after_edit
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 NAMED = replace(
@@ -58,6 +58,24 @@ def test_a_restart_keeps_the_ports_that_are_still_free() -> None:
     last = InstancePorts(7000, {"debug": 7001, "http-admin": 8500, "dns": 7002, "web": 7002, "gone": 1})
     chosen = choose_ports(NAMED, last, frozenset({("tcp", 7002)}))
     assert chosen == InstancePorts(7000, {"debug": 7001, "http-admin": 8500, "dns": 7002, "web": 7003})
+
+
+@pytest.mark.usefixtures("all_free")
+def test_after_an_edit_only_the_ports_stay_that_the_manifest_still_allows() -> None:
+    """A port of another range is given up, as is one that is fixed now; a chosen one stays, whatever else was edited."""
+    last = InstancePorts(8000, {"debug": 7001, "http-admin": 8500, "web": 7002})
+    edited = replace(
+        NAMED,
+        port=0,
+        auto_port=True,
+        ports={"debug": PortSpec(), "http-admin": PortSpec(8600), "web": PortSpec(port_range=(7100, 7103))},
+    )
+    kept = ports_after_edit(edited, last)
+    assert kept == InstancePorts(8000, {"debug": 7001, "http-admin": 8600, "web": 7002})
+    assert choose_ports(edited, kept, frozenset()) == InstancePorts(
+        8000, {"debug": 7001, "http-admin": 8600, "web": 7100}
+    )
+    assert ports_after_edit(SPEC, last) == InstancePorts()
 
 
 def test_a_service_without_ports_gets_none() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from minikube.importers.compose.variables import split_outside
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 PAIRS = frozenset({"environment", "labels", "annotations", "sysctls", "extra_hosts", "args", "additional_contexts"})
 """Keys with `NAME=value` lists that mean a table. `extra_hosts` also has `NAME:value`."""
@@ -36,18 +36,14 @@ def _normalized(key: str, node: Node) -> Node:
     if key in NAMES and isinstance(node, Items):
         entries = {item.text: Entry(item.span, _nothing(item)) for item in node.items if isinstance(item, Scalar)}
         return Table(node.span, node.tag, entries)
-    if key in LISTS and isinstance(node, (Scalar, Table)) and not _is_nothing(node):
+    if key in LISTS and isinstance(node, (Scalar, Table)) and not is_nothing(node):
         return Items(node.span, node.tag, (node,))
-    if key == "build" and isinstance(node, Scalar) and not _is_nothing(node):
+    if key == "build" and isinstance(node, Scalar) and not is_nothing(node):
         return Table(node.span, node.tag, {"context": Entry(node.span, node)})
     if key in ("build", "deploy") and isinstance(node, Table):
         inner = {name: replace(entry, value=_normalized(name, entry.value)) for name, entry in node.entries.items()}
         return replace(node, entries=inner)
     return node
-
-
-def _is_nothing(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.value is None
 
 
 def _nothing(node: Node) -> Scalar:

@@ -14,9 +14,9 @@ from minikube.errors import UsageError
 from minikube.importers.compose.files.merge import merge_tables, normalize_service
 from minikube.importers.detect import Found
 from minikube.importers.result import Notes, SourceFile, Span
-from minikube.importers.source import Destination, read_source, source_error, source_file
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
-from minikube.manifest.variables.env_file import ENCODING, parse_env_file
+from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing, parse_yaml
+from minikube.manifest.variables.env_file import EnvFileError, parse_env_file
 
 DEFAULT_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
 OVERRIDE_NAMES = (
@@ -49,6 +49,8 @@ class ComposeProject:
         self.sources: dict[Path, SourceFile] = {}
         self._directories: dict[str, Path] = {}
         self._roots: dict[Path, Table] = {}
+        self._models: dict[tuple[Path, Path], ComposeModel] = {}
+        """The model of each file by its path and directory: many files may include the same one."""
         self.dotenv = _read_dotenv(destination.source_dir / ".env")
         """The variables in `.env`."""
 
@@ -95,6 +97,8 @@ class ComposeProject:
         """Return the model of one file, with what it includes. `including` are the files that include it."""
         if path in including:
             raise source_error(self.destination.shown(path), "is included by a file that it includes")
+        if (path, directory) in self._models:
+            return self._models[path, directory]
         root = self._read(path, directory)
         sections = {key: self._section(root, key) for key in SECTIONS}
         top = {key: entry for key, entry in root.entries.items() if key not in (*SECTIONS, "include")}
@@ -116,6 +120,7 @@ class ComposeProject:
         model = ComposeModel(services, sections, top)
         if include := root.entries.get("include"):
             model = self._with_included(model, include, path, directory, including)
+        self._models[path, directory] = model
         return model
 
     def _section(self, root: Table, key: str) -> dict[str, Entry]:
@@ -124,7 +129,7 @@ class ComposeProject:
             return {}
         if isinstance(entry.value, Table):
             return dict(entry.value.entries)
-        if not (isinstance(entry.value, Scalar) and entry.value.value is None):
+        if not is_nothing(entry.value):
             self.notes.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
         return {}
 
@@ -155,7 +160,7 @@ class ComposeProject:
             given = item.get("path")
             texts = list(given.items) if isinstance(given, Items) else [given] if given else []
             if isinstance(where := item.get("project_directory"), Scalar):
-                base = (directory / where.text).resolve()
+                base = real_path(directory / where.text)
             if "env_file" in item.entries:
                 text = "its variables are those of .env beside the manifest — copy what it needs there"
                 self.notes.refuse(item.entries["env_file"].span, "include.env_file", text)
@@ -164,7 +169,7 @@ class ComposeProject:
             if not isinstance(node, Scalar) or "://" in node.text or "$" in node.text or not node.text:
                 self.notes.refuse(item.span, "include", "only files by their path are read — import it on its own")
             else:
-                files.append((directory / node.text).resolve())
+                files.append(real_path(directory / node.text))
         return files, base
 
     # ------------------------------------------------------------ extends
@@ -182,7 +187,7 @@ class ComposeProject:
             )
             return own
         if file:
-            path = (self.directory_of(span) / file).resolve()
+            path = real_path(self.directory_of(span) / file)
             try:
                 root = self._read(path, path.parent)
             except UsageError as error:
@@ -224,6 +229,6 @@ def _merged_models(base: ComposeModel, over: ComposeModel) -> ComposeModel:
 def _read_dotenv(path: Path) -> dict[str, str]:
     """Return the variables in `.env`; none where it cannot be read: the manifest's validation says so."""
     try:
-        return parse_env_file(path.read_bytes().decode(ENCODING))
-    except (OSError, ValueError):
+        return parse_env_file(read_source(path))
+    except (UsageError, EnvFileError):
         return {}

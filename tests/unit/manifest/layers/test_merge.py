@@ -221,3 +221,36 @@ def test_the_override_file_counts_where_no_file_is_named(tmp_path: Path) -> None
     override.mkdir()
     with pytest.raises(ManifestError, match=r"supervisor\.override\.toml: cannot be read \(is a directory\)"):
         load_manifest(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "kind"),
+    [
+        ('image = "i"', 'command = "x"', "process"),
+        ('image = "i"', 'command = "x"\nruntime = "process"', ""),
+        ('image = "i"', 'command = "x"\nruntime = "container"', ""),
+        ('image = "i"', 'command = "x"\nimage = "j"', ""),
+        ('image = "i"', 'args = ["x"]', ""),
+        ('command = "i"', 'shell = "x"', ""),
+    ],
+)
+@pytest.mark.parametrize("layer", ["file", "extends", "defaults"])
+def test_a_command_that_makes_a_process_of_a_container_is_a_warning_unless_it_says_so(
+    tmp_path: Path, base: str, over: str, kind: str, layer: str
+) -> None:
+    """A user of Compose would expect the CMD of the image to be replaced."""
+    if layer == "file":
+        texts = [f"[services.x]\n{base}\n", f"[services.x]\n{over}\n"]
+    else:
+        head = "[defaults]" if layer == "defaults" else "[services.base]"
+        extends = 'extends = "base"\n' if layer == "extends" else ""
+        texts = [f"{head}\n{base}\n[services.x]\n{over}\n{extends}"]
+    manifest = load(tmp_path, *texts)
+    found = [warning for warning in manifest.warnings if "makes a process of the container of" in warning]
+    assert len(found) == bool(kind)
+    if kind:
+        assert manifest.services["x"].runtime == kind
+        assert f"{tmp_path}/supervisor.toml:2:9" in found[0]
+        assert found[0].startswith(
+            f"{tmp_path}/{'b1.toml:2:11' if layer == 'file' else 'supervisor.toml:4:11'}: services.x.command"
+        )

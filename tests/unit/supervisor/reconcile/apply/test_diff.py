@@ -95,6 +95,15 @@ def test_keys_that_a_running_process_cannot_follow_replace_it(keys: dict[str, An
     assert changed(SHOP, edited(api=keys)).replaced == ("api",)
 
 
+def test_a_service_whose_named_port_another_gets_is_stopped_before_anything_starts() -> None:
+    """A UDP port does not make room for a TCP port with its number."""
+    old = {"a": {**RUN, "ports": {"debug": 9230, "dns": {"port": 53, "protocol": "udp"}}}, "b": RUN}
+    moved = {"a": RUN, "b": {**RUN, "port": 9230}}
+    assert changed(old, moved).vacate == {"a"}
+    other = {"a": {**RUN, "ports": {"debug": 9231}}, "b": {**RUN, "port": 53}}
+    assert changed(old, other).vacate == frozenset()
+
+
 @pytest.mark.parametrize(
     ("before", "after", "replaced"),
     [

@@ -1,0 +1,30 @@
+"""Reservations of ports among supervisors that start at the same time: until the registry listens, its port looks free to others.
+
+A reservation is an abstract socket of this network namespace, named after the port. The kernel gives it to one process only, and
+takes it back when that process ends. It refuses to hold the port itself: another process has to listen on it.
+"""
+
+import socket
+
+
+class PortReservations:
+    """The ports that this supervisor has reserved. Close it when the supervisor ends."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+
+    def reserve(self, port: int) -> bool:
+        """Reserve a port of this machine; return whether no other supervisor has it."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            sock.bind(f"\0minikube-port-{port}")
+        except OSError:
+            sock.close()
+            return False
+        self._sockets.append(sock)
+        return True
+
+    def close(self) -> None:
+        """Give up all reservations."""
+        for sock in self._sockets:
+            sock.close()
