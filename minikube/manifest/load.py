@@ -125,8 +125,11 @@ def build_manifest(reading: ManifestReading, files: ManifestFiles) -> Manifest:
     """Return the manifest for the tree of `reading`, which was read from `files`. Record its problems in `reading`."""
     reading.tree = inherit(reading)
     raw = reading.tree.plain()
-    keys = parser.MANIFEST.read(raw, KeyPath(reading)) or {}
     raw_services = raw.get("services")
+    all_services = raw_services.values() if isinstance(raw_services, dict) else ()
+    # `[env]` holds for all services, so its strings may name the port of any.
+    ports = frozenset[str]().union(*map(parser.port_variables, all_services))
+    keys = parser.MANIFEST.read(raw, KeyPath(reading, ports=ports)) or {}
     # Valid services are validated further although other services have problems.
     services = keys.pop("services", None) or _readable(raw_services, reading)
     env_files, file_env = keys.pop("env_file", ((), {}))

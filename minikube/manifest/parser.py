@@ -234,15 +234,19 @@ def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
 
 
+def port_variables(service: object) -> frozenset[str]:
+    """Return the variables of the named ports of a service, as TOML has it: perhaps with mistakes."""
+    ports = service.get("ports") if isinstance(service, dict) else None
+    return frozenset(map(port_variable, ports)) if isinstance(ports, dict) else frozenset()
+
+
 class _Service(Struct, frozen=True):
     """A service. Its strings may name the variables of its own `ports`, so their names are read before all else."""
 
     keys: Shape[dict[str, Any]]
 
     def read(self, value: object, key: KeyPath) -> spec.ServiceSpec | None:
-        ports = value.get("ports") if isinstance(value, dict) else None
-        names = frozenset(map(port_variable, ports)) if isinstance(ports, dict) else frozenset[str]()
-        read = self.keys.read(value, replace(key, ports=names))
+        read = self.keys.read(value, replace(key, ports=port_variables(value)))
         return None if read is None else _service(read, key)
 
     def schema(self) -> Schema:
