@@ -60,7 +60,6 @@ PAIRS: Mapping[str, str] = {
 NO_TERMINAL = "services have no terminal — `minikube exec` and `minikube shell` open one"
 
 REFUSED: Mapping[str, str] = {
-    "volumes_from": "mounts are not taken from another service — repeat its volumes",
     "external_links": "containers of other projects are not reached — publish their ports",
     "credential_spec": "is for Windows",
     "isolation": "is for Windows",

@@ -50,6 +50,9 @@ def read_network_mode(draft: ServiceDraft, entry: Entry) -> None:
     elif text == "none":
         draft.refuse(entry.span, "network_mode", "every container has the project's network")
     elif text.startswith(("service:", "container:")):
+        needed = draft.names.services.get(text.removeprefix("service:"))
+        if needed and needed != draft.name:
+            draft.out.setdefault("depends_on", {}).setdefault(needed, "started")
         draft.refuse(
             entry.span,
             "network_mode",

@@ -36,6 +36,7 @@ READERS: Mapping[str, KeyReader] = {
     "pull_policy": run.read_pull_policy,
     "depends_on": dependencies.read_depends_on,
     "links": dependencies.read_links,
+    "volumes_from": dependencies.read_volumes_from,
     "healthcheck": health.read_healthcheck,
     "restart": lifecycle.read_restart,
     "stop_signal": lifecycle.read_stop_signal,

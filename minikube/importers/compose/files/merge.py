@@ -87,19 +87,12 @@ def _merged(key: str, base: Node, over: Node) -> Node:
 
 
 def _appended(key: str, base: Items, over: Items) -> tuple[Node, ...]:
-    """Return the items of two lists: a mount of the second replaces one with the same target, the same text stands once."""
+    """Return the items of two lists: a mount of the second takes the place of one with the same target, a text stands once."""
     identity = _mount_target if key in ("volumes", "devices") else _text
-    later = {found for item in over.items if (found := identity(item))}
-    seen: set[str] = set()
-    kept = [item for item in base.items if identity(item) not in later]
-    merged = []
-    for item in (*kept, *over.items):
-        found = identity(item)
-        if found and found in seen:
-            continue
-        seen.add(found)
-        merged.append(item)
-    return tuple(merged)
+    merged: dict[object, Node] = {}
+    for item in (*base.items, *over.items):
+        merged[identity(item) or id(item)] = item
+    return tuple(merged.values())
 
 
 def _text(node: Node) -> str:

@@ -141,6 +141,7 @@ class ComposeProject:
         items = include.value.items if isinstance(include.value, Items) else (include.value,)
         for item in items:
             paths, base = self._included_files(item, directory)
+            included: ComposeModel | None = None
             for file in paths:
                 try:
                     other = self._model(file, base or file.parent, (*including, path))
@@ -149,7 +150,9 @@ class ComposeProject:
                         item.span, "include", f"{error} — import that file on its own, and name both with -f"
                     )
                     continue
-                model = _merged_models(other, model)
+                included = other if included is None else _merged_models(included, other)
+            if included is not None:
+                model = _merged_models(included, model)
         return model
 
     def _included_files(self, item: Node, directory: Path) -> tuple[list[Path], Path | None]:

@@ -75,6 +75,15 @@ async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytes
     assert parse_host_port(targets["redis"]) == HostPort("::1", 6380)
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+async def test_a_registry_that_listens_on_all_addresses_is_reached_at_the_gateway_itself(host: str) -> None:
+    async with trio.open_nursery() as nursery:
+        existing = ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16")
+        env = {**ENV, "MINIKUBE_REGISTRY": f"{host}:5555"}
+        found = await network_of(Client({}), nursery).replace_loopback(existing, env, lambda: "")
+    assert found["MINIKUBE_REGISTRY"] == "172.18.0.1:5555"
+
+
 async def test_a_network_that_was_created_again_has_relays_on_its_new_gateway() -> None:
     client = Client({"network inspect": description("127.0.0.9"), "info --format": ROOT})
     async with trio.open_nursery() as nursery:
