@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from minikube.defaults import CONTAINER_LABEL
 from minikube.engine.arguments import (
     ContainerIdentity,
     ContainerNetworking,
@@ -22,7 +23,7 @@ from minikube.engine.arguments import (
     publish_argument,
     split_environment,
 )
-from minikube.engine.command import LABEL, container_name, find_engine
+from minikube.engine.command import container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
 from minikube.engine.mounts import create_sources
 from minikube.engine.networks import ContainerNetwork
@@ -333,7 +334,7 @@ class ContainerRuntime:
         An engine that fails during a removal leaves such a container. Raises `StartError` where another program created
         it.
         """
-        form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
+        form = f'{{{{index .Config.Labels "{CONTAINER_LABEL}.mark"}}}}'
         mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
         if mark != client.engine.mark:
             raise StartError(f"a container that this project did not create is called {name} — remove or rename it")

@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from minikube.control.state_store import StateStore
-from minikube.engine.command import LABEL, Engine
+from minikube.defaults import CONTAINER_LABEL
+from minikube.engine.command import Engine
 from minikube.engine.networks import ContainerNetwork
 from minikube.errors import StartError
 from minikube.manifest import HostPort, parse_host_port
@@ -54,7 +55,7 @@ def network_of(client: Client, nursery: trio.Nursery, events: list[str] | None =
 
 
 def description(gateway: str = "127.0.0.9", mark: str = MARK) -> str:
-    labels = {f"{LABEL}.mark": mark}
+    labels = {f"{CONTAINER_LABEL}.mark": mark}
     return json.dumps([{"subnets": [{"subnet": "127.0.0.0/8", "gateway": gateway}], "labels": labels}])
 
 
@@ -151,7 +152,10 @@ async def test_an_engine_without_root_publishes_only_and_one_event_says_so() -> 
     ("replies", "words"),
     [
         ({"network inspect": description(mark="another")}, "a network that this project did not create is called"),
-        ({"network inspect": json.dumps([{"labels": {f"{LABEL}.mark": MARK}}])}, "has no IPv4 gateway for it — or set"),
+        (
+            {"network inspect": json.dumps([{"labels": {f"{CONTAINER_LABEL}.mark": MARK}}])},
+            "has no IPv4 gateway for it — or set",
+        ),
         ({}, 'no more addresses — remove networks that nothing uses, or set network = "host"'),
     ],
 )
