@@ -28,6 +28,9 @@ TRACED = ("up", "down", "run", "exec", "shell")
 class Small:
     """`with Small(tmp_path, services) as small`: the manifest is written; whatever runs at the end is ended at once."""
 
+    patience = PATIENCE_S
+    """How many seconds a command may take."""
+
     def __init__(self, directory: Path, services: str = "") -> None:
         self.directory = directory
         self.path = directory / "supervisor.toml"
@@ -62,7 +65,7 @@ class Small:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=self.patience,
         )
 
     def run(self, *arguments: str, code: int | None = 0) -> str:

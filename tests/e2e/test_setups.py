@@ -12,7 +12,7 @@ from tests.e2e.setups.running import Setup
 
 pytestmark = pytest.mark.timeout(300)
 
-AHEAD = 3
+AHEAD = 2
 """How many set-ups are started at the same time, while others are tested."""
 
 

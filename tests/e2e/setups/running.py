@@ -31,6 +31,8 @@ class Setup(Small):
     `engine` is the program of the engine. `override` is a `supervisor.override.toml`.
     """
 
+    patience = 150
+
     def __init__(self, name: str, directory: Path, engine: str, images: Mapping[str, str], override: str = "") -> None:
         self.name = name
         self.directory = directory / name
