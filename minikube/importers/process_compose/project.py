@@ -12,7 +12,7 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
 from minikube.importers.manifest_text import LISTENING
-from minikube.importers.names import dns_label, service_names
+from minikube.importers.names import dns_label, renamed, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
 from minikube.importers.process_compose.service import (
@@ -27,6 +27,7 @@ from minikube.importers.result import Imported, Notes, SourceFile
 from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
+from minikube.manifest.validate import MAX_REPLICAS
 
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
@@ -200,14 +201,13 @@ def _project(
 ) -> tuple[Project, dict[str, TableKeys]]:
     """Return what all processes share, and the keys of each process with its place in the manifest."""
     kept = {name: keys for name, keys in tables.items() if not keys.boolean("is_daemon")}
-    names = service_names(kept)
+    names = service_names(kept, {name: keys.integer("replicas") or 1 for name, keys in kept.items()})
     named = {}
     for name, keys in tables.items():
         label = names.get(name, name)
         named[name] = TableKeys(keys.table, keys.notes, keys.source, ("services", label))
         if name in names and label != name:
-            text = f"the name {name} is no DNS label, which a service's name has to be"
-            keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
+            keys.notes.inexact(keys.first_line(), keys.source, ("services", label), renamed(name, label))
         keys.entry("extends")
         named[name].entry("extends")
     ports = [texts.convert(port, templates=False) for keys in kept.values() for port in set(_probed_ports(keys))]
@@ -249,7 +249,7 @@ def _probed_ports(keys: TableKeys) -> Iterator[str]:
 
 def _replica_names(process: str, keys: TableKeys) -> list[str]:
     """Return the names of the replicas of a process, by which others may depend on them."""
-    count = min(keys.integer("replicas") or 1, 1000)
+    count = min(keys.integer("replicas") or 1, MAX_REPLICAS)
     return [f"{process}-{number:0{len(str(count))}}" for number in range(count)] if count > 1 else []
 
 

@@ -27,6 +27,7 @@ from minikube.importers.shell_lines import going_on, line_keys
 from minikube.importers.source import Destination
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
+from minikube.manifest.validate import MAX_REPLICAS
 
 MANUAL = "manual"
 """The profile of a process that is started by hand: `minikube start NAME`."""
@@ -90,7 +91,9 @@ class Service:
         self.project = project
         self.base = base
         self.made: dict[str, Any] = {}
-        self.replicas = max(keys.integer("replicas") or 1, 1)
+        self.replicas = min(max(keys.integer("replicas") or 1, 1), MAX_REPLICAS)
+        if (keys.integer("replicas") or 1) > MAX_REPLICAS:
+            keys.inexact("replicas", "replicas", f"{MAX_REPLICAS} is the most")
         variables = dict(project.texts.variables) | template_variables(keys)
         variables[REPLICA_VARIABLE] = "${REPLICA}" if self.replicas > 1 else "0"
         self.texts = Texts(project.texts.expands, variables)

@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from minikube.durations import parse_size
 from minikube.importers.manifest_text import give_port
-from minikube.importers.names import dns_label, free_label
+from minikube.importers.names import dns_label, free_label, renamed
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
 from minikube.importers.supervisord.values import HERE, Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
+from minikube.manifest.validate import MAX_REPLICAS
 
 MANUAL = "manual"
 """The profile of a program that is started by hand: `minikube start NAME`."""
@@ -113,13 +114,13 @@ class Program:
         else:
             made[self.label] = self.service(self.label, "${REPLICA}" if self.count > 1 else self.first, self.groups())
             if self.count > 1:
-                made[self.label]["replicas"] = min(self.count, 1000)
+                made[self.label]["replicas"] = min(self.count, MAX_REPLICAS)
                 if uses_number and self.first != 1:
                     text = f"the number of a replica counts from 1, not from {self.first}"
                     options.inexact("numprocs", ("services", self.label, "replicas"), text)
         if self.label != self.name:
-            text = f"the name {self.name} is no DNS label, which a service's name has to be"
-            options.notes.inexact(options.header, f"[program:{self.name}]", ("services", next(iter(made))), text)
+            path = ("services", next(iter(made)))
+            options.notes.inexact(options.header, f"[program:{self.name}]", path, renamed(self.name, self.label))
         options.refuse_all(LEFT_OUT)
         options.finish(KNOWN)
         return made

@@ -1,6 +1,7 @@
 """Readers of Procfiles, process-compose, supervisord and pm2: what any file becomes, and what each refuses in one line."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,6 +104,29 @@ def test_names_become_different_dns_labels_and_labels_stay(names: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("process-compose.yaml", "processes: {a-2: {command: x}, a: {command: y, replicas: 2}, a_2: {command: z}}"),
+        (
+            "supervisord.conf",
+            "[program:a-2]\ncommand=x\n[program:a]\ncommand=y\nnumprocs=2\n[program:a_2]\ncommand=z\n",
+        ),
+        (
+            "pm2.json",
+            '[{"name": "a-2", "script": "x"}, {"name": "a", "script": "y", "instances": 2}, {"name": "a_2", "script": "z"}]',
+        ),
+    ],
+)
+def test_a_name_that_a_replica_has_becomes_another_one(file: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text)
+    made = import_source(tmp_path / file, tmp_path)
+    assert list(made.services) == ["a-2-alone", "a", "a-2-alone-2"]
+    assert "the name a-2 is that of a replica" in [note.text for note in made.notes]
+    (tmp_path / "supervisor.toml").write_text(write_manifest(made))
+    assert list(load_manifest(tmp_path / "supervisor.toml").services) == list(made.services)
+
+
+@pytest.mark.parametrize(
     ("line", "port"),
     [
         ("rails server -p 3000", 3000),
@@ -184,6 +208,20 @@ def test_a_file_that_cannot_be_imported_is_refused_with_its_line(file: str, text
     found = refused(file, text)
     assert found.startswith(message)
     assert "\n" not in found
+
+
+def test_a_pipe_beside_the_source_is_not_opened(tmp_path: Path) -> None:
+    """Password managers put one in the place of `.env`: to open it would wait for ever."""
+    os.mkfifo(tmp_path / ".env")
+    (tmp_path / "Procfile").write_text("web: serve $PORT\n")
+    assert import_source(tmp_path / "Procfile", tmp_path).services["web"]["port"] == "auto"
+    os.mkfifo(tmp_path / "run")
+    (tmp_path / "pm2.json").write_text('{"script": "run"}')
+    assert import_source(tmp_path / "pm2.json", tmp_path).services["run"]["command"] == ["run"]
+    os.mkfifo(tmp_path / "base.yaml")
+    (tmp_path / "process-compose.yaml").write_text("extends: base.yaml\nprocesses: {a: {command: x}}\n")
+    with pytest.raises(UsageError, match="is no regular file"):
+        import_source(tmp_path / "process-compose.yaml", tmp_path)
 
 
 def test_files_of_process_compose_merge_as_there(tmp_path: Path) -> None:
