@@ -4,6 +4,7 @@ The registry's RPC uses Go's PascalCase (`{"IP", "Port", "Zone"}`), which client
 unchanged. The supervisor's API and stream use snake_case. Points in time are Unix seconds, durations are seconds.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,6 +14,14 @@ from minikube.addresses import join_host_port
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 """A DNS label (RFC 1123), lower case."""
+
+MAX_NAME_LENGTH = 63
+
+
+def to_dns_label(text: str) -> str:
+    """Return a text as a DNS label: `Web_Server` is `web-server`. One without a letter or digit of ASCII is empty."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())[:MAX_NAME_LENGTH].strip("-")
+
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 

@@ -77,9 +77,10 @@ def _groups(context: click.Context) -> list[str]:
     found: list[str] = []
     for key, mark in (("groups", "@"), ("tags", "@tag:")):
         for row in rows:
+            values = row.get(key)
             # As plain TOML has it, perhaps of another type.
-            values = row.get(key) if row.get("kind") != "external" else None
-            found += [f"{mark}{value}" for value in values or () if isinstance(values, list) and isinstance(value, str)]
+            if isinstance(values, list) and row.get("kind") != "external":
+                found += [f"{mark}{value}" for value in values if isinstance(value, str)]
     return found
 
 

@@ -32,6 +32,9 @@ UNREACHABLE = (
 )
 """Phrases of an error message that mean: the engine's daemon does not run or cannot be reached."""
 
+_ADVICE = re.compile(r"\s*(Run|See) '.* --help'|\s*Usage: ")
+"""What engines print below the error in a command line."""
+
 _CONTAINER_ID = re.compile(r"unable to start container \"?[0-9a-f]{64}\"?: ")
 
 
@@ -86,7 +89,7 @@ def is_unreachable(text: str) -> bool:
 
 def error_line(text: str) -> str:
     """Return the line of an engine's output that names the error, without the prefixes that engines put before it."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _ADVICE.match(line)]
     errors = [line for line in lines if "error" in line.lower()] or lines
     line = errors[-1] if errors else "no error message"
     for head in ("docker: ", "Error response from daemon: ", "Error: ", "ERROR: ", "error: "):

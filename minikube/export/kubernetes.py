@@ -23,6 +23,7 @@ from minikube.export.kubernetes_shared import (
 from minikube.export.workloads import INSTANCE_ID_MARKER, ExportPlan, Workload, expand, group_labels, uses_instance_id
 from minikube.export.yaml_documents import Document, Tree
 from minikube.manifest import HOST_GATEWAY, ServiceSpec
+from minikube.model import to_dns_label
 from minikube.project.instance_ports import listeners
 
 PLACEHOLDER = "REPLACE-ME"
@@ -387,7 +388,7 @@ def _volume_name(source: str) -> str:
 
     A digest is added to names that are none, so that `a.b`, `a_b` and `a-b` stay three volumes.
     """
-    name = re.sub(r"[^a-z0-9]+", "-", source.lower())[:63].strip("-")
+    name = to_dns_label(source)
     if name == source and name != CERT_VOLUME["name"]:
         return name
     return f"{name[:54].strip('-') or 'volume'}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"

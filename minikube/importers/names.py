@@ -3,8 +3,13 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-MAX_LENGTH = 63
+from minikube.model import MAX_NAME_LENGTH, to_dns_label
+
+MANUAL_PROFILE = "manual"
+"""The profile of what is started by hand: `minikube start NAME`."""
+
 ALONE = "-alone"
+"""The end of a service's name whose own name would be that of a replica."""
 
 
 def service_names(names: Iterable[str], replicas: Mapping[str, int] | None = None) -> dict[str, str]:
@@ -17,7 +22,7 @@ def service_names(names: Iterable[str], replicas: Mapping[str, int] | None = Non
     counts = {labels[name]: count for name, count in (replicas or {}).items() if name in labels}
     for name, label in labels.items():
         if _is_replica(label, counts):
-            labels[name] = f"{label[: MAX_LENGTH - len(ALONE)]}{ALONE}"
+            labels[name] = f"{label[: MAX_NAME_LENGTH - len(ALONE)]}{ALONE}"
     taken = {name for name in names if labels[name] == name}
     for name in names:
         if labels[name] != name:
@@ -41,7 +46,7 @@ def _is_replica(label: str, counts: Mapping[str, int]) -> bool:
 
 def dns_label(name: str) -> str:
     """Return a name as a DNS label: `Web_Server` is `web-server`. A name without letters and digits is `service`."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower())[:MAX_LENGTH].strip("-") or "service"
+    return to_dns_label(name) or "service"
 
 
 def free_label(label: str, taken: Collection[str]) -> str:
@@ -49,5 +54,5 @@ def free_label(label: str, taken: Collection[str]) -> str:
     candidate, number = label, 1
     while candidate in taken:
         number += 1
-        candidate = f"{label[: MAX_LENGTH - len(str(number)) - 1]}-{number}"
+        candidate = f"{label[: MAX_NAME_LENGTH - len(str(number)) - 1]}-{number}"
     return candidate

@@ -45,6 +45,13 @@ class Destination(Struct, frozen=True):
         return relative if not relative.startswith(f"..{os.sep}..") else str(path)
 
 
+def join_paths(base: str, path: str) -> str:
+    """Return a path of a source that is relative to `base`. Absolute ones, `~` and those that begin with a variable stay."""
+    if base in ("", ".") or path.startswith(("/", "~", "$")):
+        return path
+    return base if path == "." else f"{base.rstrip('/')}/{path.removeprefix('./')}"
+
+
 class SourceError(UsageError):
     """A source file cannot be imported. The message is one line: `compose.yaml:3:5: …`."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from minikube.importers.result import KeyPath, Notes, Span
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 from minikube.manifest.diagnostics import did_you_mean
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class TableKeys:
 
     def __contains__(self, key: str) -> bool:
         entry = self.table.entries.get(key)
-        return entry is not None and not _is_null(entry.value)
+        return entry is not None and not is_nothing(entry.value)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class TableKeys:
         """Take a key. Returns None where it is missing or has no value."""
         self._taken.add(key)
         entry = self.table.entries.get(key)
-        return None if entry is None or _is_null(entry.value) else entry
+        return None if entry is None or is_nothing(entry.value) else entry
 
     def text(self, key: str) -> str | None:
         """Take a key with a string; a number or a boolean is its text."""
@@ -116,10 +116,6 @@ class TableKeys:
 def scalar_text(node: Node) -> str | None:
     """Return the text of a string, number or boolean; None for others."""
     return node.text if isinstance(node, Scalar) and node.value is not None else None
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.value is None
 
 
 def _boolean(node: Node) -> bool | None:

@@ -102,6 +102,11 @@ class Entry(Struct, frozen=True, eq=False):
     value: Node
 
 
+def is_nothing(node: Node) -> bool:
+    """Return whether a node is empty, or `null`."""
+    return isinstance(node, Scalar) and node.value is None
+
+
 def plain_value(node: Node) -> Any:
     """Return a node as lists, dicts, strings, numbers, booleans and None."""
     match node:

@@ -1,7 +1,6 @@
 """From a file to a `Manifest`, with all problems in one error. It reads the file, `.env` beside it, and `env_file`s."""
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
@@ -20,6 +19,7 @@ from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
+from minikube.model import to_dns_label
 from minikube.project_dir import ManifestFiles, files_at
 from minikube.text import printable
 
@@ -125,8 +125,11 @@ def build_manifest(reading: ManifestReading, files: ManifestFiles) -> Manifest:
     """Return the manifest for the tree of `reading`, which was read from `files`. Record its problems in `reading`."""
     reading.tree = inherit(reading)
     raw = reading.tree.plain()
-    keys = parser.MANIFEST.read(raw, KeyPath(reading)) or {}
     raw_services = raw.get("services")
+    all_services = raw_services.values() if isinstance(raw_services, dict) else ()
+    # `[env]` holds for all services, so its strings may name the port of any.
+    ports = frozenset[str]().union(*map(parser.port_variables, all_services))
+    keys = parser.MANIFEST.read(raw, KeyPath(reading, ports=ports)) or {}
     # Valid services are validated further although other services have problems.
     services = keys.pop("services", None) or _readable(raw_services, reading)
     env_files, file_env = keys.pop("env_file", ((), {}))
@@ -200,4 +203,4 @@ def _redis_from_environment(settings: RedisSettings, reading: ManifestReading) -
 
 def default_name(directory: Path) -> str:
     """Return a project name, a DNS label, from the name of its directory, as Compose does."""
-    return re.sub(r"[^a-z0-9]+", "-", directory.name.lower())[:63].strip("-") or "minikube"
+    return to_dns_label(directory.name) or "minikube"

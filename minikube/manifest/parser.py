@@ -3,7 +3,6 @@
 The JSON Schema comes from the same tree. Rules between several keys are in `validate`.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ from minikube.manifest.shapes import (
 from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import ALLOWED_CHECK_FORM, parse_allowed_check
 from minikube.manifest.variables.interpolate import port_variable
-from minikube.model import NAME_PATTERN
+from minikube.model import MAX_NAME_LENGTH, NAME_PATTERN, to_dns_label
 from minikube.redis_url import parse_redis_url
 
 MAX_LOG_FILES = 1000
@@ -235,15 +234,19 @@ def _service(keys: dict[str, Any], key: KeyPath) -> spec.ServiceSpec:
     return spec.ServiceSpec(name=key.path.rpartition(".")[2], **fields)
 
 
+def port_variables(service: object) -> frozenset[str]:
+    """Return the variables of the named ports of a service, as TOML has it: perhaps with mistakes."""
+    ports = service.get("ports") if isinstance(service, dict) else None
+    return frozenset(map(port_variable, ports)) if isinstance(ports, dict) else frozenset()
+
+
 class _Service(Struct, frozen=True):
     """A service. Its strings may name the variables of its own `ports`, so their names are read before all else."""
 
     keys: Shape[dict[str, Any]]
 
     def read(self, value: object, key: KeyPath) -> spec.ServiceSpec | None:
-        ports = value.get("ports") if isinstance(value, dict) else None
-        names = frozenset(map(port_variable, ports)) if isinstance(ports, dict) else frozenset[str]()
-        read = self.keys.read(value, replace(key, ports=names))
+        read = self.keys.read(value, replace(key, ports=port_variables(value)))
         return None if read is None else _service(read, key)
 
     def schema(self) -> Schema:
@@ -275,8 +278,9 @@ DEFAULTS = _Defaults(
 )
 
 
-def _dns_label(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+def _meant_name(name: str) -> str:
+    """Return the name that is meant by one that is no DNS label; empty for one that is too long."""
+    return to_dns_label(name) if len(name) <= MAX_NAME_LENGTH else ""
 
 
 _TLS = Converted(
@@ -310,7 +314,7 @@ MANIFEST = KnownKeys(
         "env": ENV,
         "env_file": ENV_FILE,
         "defaults": DEFAULTS,
-        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _dns_label),
+        "services": TableOf(SERVICE, "services", NAME_PATTERN, NAME_FORM, _meant_name),
     },
     hints=hints.TOP_KEYS,
 )

@@ -19,8 +19,10 @@ from minikube.cli.goals import check_names
 from minikube.cli.options import existing_manifest_argument, json_option, manifest_option, resolve_positional
 from minikube.cli.stdout_watch import exit_with_reader
 from minikube.control.client.names import expand_groups, own_services
+from minikube.defaults import DEFAULT_FILE
 from minikube.errors import NothingRunning, Unavailable, Unresponsive, UsageError
 from minikube.project.selection.groups import known_names
+from minikube.project_dir import PROJECT_DIR
 
 if TYPE_CHECKING:
     from minikube.cli.render.schemas import InstanceRow
@@ -44,7 +46,7 @@ def ps_command(words: tuple[str, ...], manifest: tuple[str, ...], watch: bool, a
 
     Without NAMES, which are services, instances, ids or groups (@NAME), all instances are listed.
     """
-    manifest, names = _split_words(words, manifest)
+    manifest, names = split_words(words, manifest)
     if watch and not as_json and not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal — add --json, or use `minikube events -f`")
     with _connect(manifest) as client:
@@ -62,23 +64,27 @@ def ps_command(words: tuple[str, ...], manifest: tuple[str, ...], watch: bool, a
             _print_table(client, names)
 
 
-def _split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the files of the manifest and the names, from the arguments of `ps`: a path is the manifest.
+def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the files of the manifest and the names, from the arguments of `ps`.
 
-    `manifest` is the value of `-m`. Raises UsageError for a path that does not exist.
+    The first word is the manifest when it looks like a path, or when it names a file or the directory of a project; a service
+    is often called as the directory with its sources. `manifest` is the value of `-m`. Raises UsageError for a path that does
+    not exist.
     """
     if not words or words[0].startswith("@"):
         return manifest, words
-    if not os.path.exists(words[0]) and "/" not in words[0] and "." not in words[0]:
-        return manifest, words
-    return resolve_positional(words[0], manifest), words[1:]
+    word = words[0]
+    is_project = any(os.path.exists(os.path.join(word, name)) for name in (DEFAULT_FILE, PROJECT_DIR))
+    if "/" in word or "." in word or os.path.isfile(word) or is_project:
+        return resolve_positional(word, manifest), words[1:]
+    return manifest, words
 
 
 def _select(snapshot: Snapshot, names: tuple[str, ...]) -> Snapshot:
     """Return the snapshot with the instances of `names` only; without names, with all."""
     if not names:
         return snapshot
-    # Again at each change: an edit of the manifest may change who is in a group.
+    # Again at each change: an edit of the manifest may change the services of a group.
     wanted = set(known_names(own_services(snapshot), names))
     found = tuple(view for view in snapshot.instances if not wanted.isdisjoint((view.service, view.name, view.id)))
     return replace(snapshot, instances=found)

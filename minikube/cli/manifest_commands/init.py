@@ -131,7 +131,7 @@ def _write_all(files: dict[Path, str]) -> None:
             missing = [parent for parent in path.parents if not parent.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             made.extend(reversed(missing))
-            with path.open("x") as file:
+            with path.open("x", encoding="utf-8") as file:
                 made.append(path)
                 file.write(text)
     except Exception:

@@ -63,6 +63,16 @@ def read_links(draft: ServiceDraft, entry: Entry) -> None:
             draft.out.setdefault("depends_on", {}).setdefault(needed, "started")
 
 
+def read_volumes_from(draft: ServiceDraft, entry: Entry) -> None:
+    """Leave out `volumes_from`; what it names starts first, as in Compose."""
+    for item in entry.value.items if isinstance(entry.value, Items) else ():
+        name = item.text.partition(":")[0] if isinstance(item, Scalar) else ""
+        needed = draft.names.services.get(name)
+        if needed and needed != draft.name:
+            draft.out.setdefault("depends_on", {}).setdefault(needed, "started")
+    draft.refuse(entry.span, "volumes_from", "mounts are not taken from another service — repeat its volumes")
+
+
 def link_aliases(services: Mapping[str, Table]) -> dict[str, list[tuple[str, Span]]]:
     """Return, by the name of a service, the other names that `links` give it."""
     found: dict[str, list[tuple[str, Span]]] = {}

@@ -10,7 +10,7 @@ from minikube.importers.compose import values
 from minikube.importers.compose.files import ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.result import KeyPath, Span
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 NOT_READ = ("PORT", "HOST")
 """Variables of `.env` that a manifest does not use: there they mean the application's."""
@@ -61,12 +61,7 @@ class ServiceDraft:
     def has(self, key: str) -> bool:
         """Return whether the Compose file gives a key a value."""
         node = self.table.get(key)
-        return node is not None and not self.is_nothing(node)
-
-    @staticmethod
-    def is_nothing(node: Node) -> bool:
-        """Return whether a node is empty, or `null`."""
-        return isinstance(node, Scalar) and node.value is None
+        return node is not None and not is_nothing(node)
 
     # ------------------------------------------------------------ values
 
@@ -158,7 +153,7 @@ class ServiceDraft:
         """Return the entries of a table, without extensions; empty after a note where it is none, and for nothing."""
         if isinstance(entry.value, Table):
             return {name: item for name, item in entry.value.entries.items() if not name.startswith("x-")}
-        if not self.is_nothing(entry.value):
+        if not is_nothing(entry.value):
             self.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
         return {}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from minikube.importers.compose.draft import ServiceDraft
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 VALUES: Mapping[str, str] = {
     "hostname": "--hostname",
@@ -60,7 +60,6 @@ PAIRS: Mapping[str, str] = {
 NO_TERMINAL = "services have no terminal — `minikube exec` and `minikube shell` open one"
 
 REFUSED: Mapping[str, str] = {
-    "volumes_from": "mounts are not taken from another service — repeat its volumes",
     "external_links": "containers of other projects are not reached — publish their ports",
     "credential_spec": "is for Windows",
     "isolation": "is for Windows",
@@ -96,7 +95,7 @@ def read_list(draft: ServiceDraft, entry: Entry, key: str) -> None:
 def read_pairs(draft: ServiceDraft, entry: Entry, key: str) -> None:
     """Read a key of `PAIRS`, a table after `normalize_service`."""
     for name, item in draft.entries(entry, key).items():
-        value = "" if draft.is_nothing(item.value) else draft.text(item.value, f"{key}.{name}", "engine_args")
+        value = "" if is_nothing(item.value) else draft.text(item.value, f"{key}.{name}", "engine_args")
         if value is not None and name and "\0" not in name:
             name = name.replace("$", "$$")  # Compose fills in no variables of keys
             draft.add_engine_args(item.span, key, f"{PAIRS[key]}={name}" + (f"={value}" if value else ""))

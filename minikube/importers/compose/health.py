@@ -5,8 +5,8 @@ import re
 from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.yaml_nodes import Entry, Items, Scalar, Table
 
-CHECK_DEFAULTS = {"interval": "30s", "timeout": "30s", "failures": 3, "timeouts": 3}
-"""Those of Compose; a manifest's own are shorter."""
+CHECK_DEFAULTS = {"interval": "30s", "timeout": "30s", "failures": 3, "timeouts": 3, "start_period": "0s"}
+"""Those of Compose, which are not a manifest's."""
 
 _SEVERAL = re.compile(r"[;\n]")
 

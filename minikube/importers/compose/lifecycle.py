@@ -11,7 +11,7 @@ MOST_ATTEMPTS = 1_000_000
 def read_restart(draft: ServiceDraft, entry: Entry) -> None:
     """Read `restart`. Without it, Compose never restarts: see `finish_restart`."""
     text = draft.text(entry.value, "restart", "restart")
-    if text is None:
+    if text is None or "restart" in draft.out:  # `deploy.restart_policy` wins
         return
     policy, _, most = text.partition(":")
     if policy in ("always", "unless-stopped"):
@@ -40,10 +40,8 @@ def _restart_on_failure(draft: ServiceDraft, node: Node, key: str, most: str) ->
 
 
 def read_restart_policy(draft: ServiceDraft, entry: Entry) -> None:
-    """Read `deploy.restart_policy`, which holds where there is no `restart`."""
+    """Read `deploy.restart_policy`, which wins over `restart`."""
     settings = draft.entries(entry, "deploy.restart_policy")
-    if draft.has("restart"):
-        return
     condition = (
         draft.text(settings["condition"].value, "deploy.restart_policy.condition") if "condition" in settings else "any"
     )

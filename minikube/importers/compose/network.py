@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.result import Notes, Span
-from minikube.importers.yaml_nodes import Entry, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Scalar, Table, is_nothing
 from minikube.manifest.keys.containers import parse_host_address
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -50,6 +50,9 @@ def read_network_mode(draft: ServiceDraft, entry: Entry) -> None:
     elif text == "none":
         draft.refuse(entry.span, "network_mode", "every container has the project's network")
     elif text.startswith(("service:", "container:")):
+        needed = draft.names.services.get(text.removeprefix("service:"))
+        if needed and needed != draft.name:
+            draft.out.setdefault("depends_on", {}).setdefault(needed, "started")
         draft.refuse(
             entry.span,
             "network_mode",
@@ -109,5 +112,5 @@ def read_network_section(entries: Mapping[str, Entry], notes: Notes) -> None:
         for key, item in entry.value.entries.items():
             value = item.value.value if isinstance(item.value, Scalar) else None
             plain = (key == "driver" and value in ("bridge", "default")) or value is False or key.startswith("x-")
-            if not plain and not (isinstance(item.value, Scalar) and value is None):
+            if not plain and not is_nothing(item.value):
                 notes.refuse(item.span, f"networks.{name}.{key}", reasons.get(key, "has no counterpart in a manifest"))

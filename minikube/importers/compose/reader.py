@@ -10,13 +10,13 @@ from minikube.importers.compose.draft import ProjectNames, ServiceDraft
 from minikube.importers.compose.files import ComposeModel, ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.detect import Found
-from minikube.importers.names import MAX_LENGTH, service_names
+from minikube.importers.names import service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, source_error
 from minikube.importers.yaml_nodes import Entry, Scalar, Table
 from minikube.manifest.load import default_name
 from minikube.manifest.validate import find_cycles
-from minikube.model import NAME_PATTERN
+from minikube.model import NAME_PATTERN, to_dns_label
 
 KeyReader = Callable[[ServiceDraft, Entry], None]
 
@@ -36,6 +36,7 @@ READERS: Mapping[str, KeyReader] = {
     "pull_policy": run.read_pull_policy,
     "depends_on": dependencies.read_depends_on,
     "links": dependencies.read_links,
+    "volumes_from": dependencies.read_volumes_from,
     "healthcheck": health.read_healthcheck,
     "restart": lifecycle.read_restart,
     "stop_signal": lifecycle.read_stop_signal,
@@ -161,7 +162,7 @@ def _project_name(project: ComposeProject, model: ComposeModel) -> str:
         return ""
     if "${" in found.text or re.fullmatch(NAME_PATTERN, found.text):
         return found.text
-    if label := re.sub(r"[^a-z0-9]+", "-", found.text.lower())[:MAX_LENGTH].strip("-"):
+    if label := to_dns_label(found.text):
         project.notes.inexact(entry.span, "name", ("name",), "a project's name is a DNS label")
     else:
         project.notes.refuse(entry.span, "name", "a project's name is a DNS label — the directory's name is used")

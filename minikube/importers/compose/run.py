@@ -8,10 +8,17 @@ from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.compose.variables import split_outside
 from minikube.importers.result import Span
 from minikube.importers.source import read_source
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 _ENV_NAME = re.compile(r"[^=\s]+")
 _REFERENCE = re.compile(r"\$\$|\$\{")
+
+_OTHER_FORM = re.compile(
+    r"True|TRUE|False|FALSE|[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?"
+    r"|[-+]?0([xob][0-9a-fA-F_]+|[0-9_]+)|\+[0-9.]+|[-+]?[0-9]+_[0-9_]*|[-+]?[0-9]{20,}"
+    r"|[-+]?([0-9]+\.[0-9]*0|[0-9]*\.|\.[0-9]+|[0-9]{7,}\.[0-9]+|0\.0000[0-9]*|[0-9.]+[eE][-+]?[0-9]+)"
+)
+"""Plain values that Compose does not pass on as they are written: 0755, 1.10, 1e3, 2024-01-02, True."""
 
 BUILD_REFUSED = {
     "dockerfile_inline": "a build needs a file — write it into a Dockerfile",
@@ -98,6 +105,13 @@ def command_value(draft: ServiceDraft, entry: Entry, key: str) -> str | list[str
     if text is None:
         return None
     text = text.strip()
+    if (end := _operator(text)) >= 0:
+        operator = text[end : end + 1 + (text[end] * 2 == text[end : end + 2])]
+        note = (
+            f"Compose runs only what stands before `{operator}`, so the rest is left out — write shell to run all of it"
+        )
+        draft.inexact(entry.span, key, note, key)
+        text = text[:end].strip()
     try:
         words = shlex.split(text)
     except ValueError as error:
@@ -108,6 +122,25 @@ def command_value(draft: ServiceDraft, entry: Entry, key: str) -> str | list[str
         return None
     # Words after a line break, or with a variable that may hold several words, are split as here only in a string.
     return text if words and ("\n" not in text or _has_variable(text)) and not _is_script(words) else words
+
+
+def _operator(text: str) -> int:
+    """Return the index of the first character of a command line that only a shell understands; -1 where there is none."""
+    quote, at = "", 0
+    while at < len(text):
+        character = text[at]
+        if character == "\\" and quote != "'":
+            at += 1
+        elif character == quote:
+            quote = ""
+        elif not quote and character in "'\"":
+            quote = character
+        elif not quote and text.startswith("${", at):
+            at = max(at, text.find("}", at))
+        elif not quote and character in ";&|<>":
+            return at
+        at += 1
+    return -1
 
 
 def _is_script(words: list[str]) -> bool:
@@ -135,7 +168,7 @@ def _variable(
     draft: ServiceDraft, key: str, name: str, item: Entry, path: tuple[str, ...], *, later: bool
 ) -> str | None:
     """Return the value of a variable; one without a value is passed on from the environment."""
-    if isinstance(item.value, Scalar) and item.value.value is None:
+    if is_nothing(item.value):
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             draft.refuse(item.span, key, "has no value, and no variable of the environment can have its name")
             return None
@@ -145,6 +178,9 @@ def _variable(
             draft.inexact(item.span, key, "is empty, not missing, where the environment does not have it", *path)
             return f"${{{name}-}}"
         return None
+    if isinstance(item.value, Scalar) and item.value.plain and _OTHER_FORM.fullmatch(item.value.text):
+        note = "is taken as it is written; Compose passes on another form of such a value — quote it there"
+        draft.inexact(item.span, key, note, *path)
     return draft.text(item.value, key, *path, later=later)
 
 
@@ -188,7 +224,7 @@ def _check_env_file(draft: ServiceDraft, path: str, span: Span, index: int) -> N
 def _items(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Items):
         return tuple(node.items)
-    return () if isinstance(node, Scalar) and node.value is None else (node,)
+    return () if is_nothing(node) else (node,)
 
 
 def read_working_dir(draft: ServiceDraft, entry: Entry) -> None:

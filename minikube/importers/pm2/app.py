@@ -7,9 +7,9 @@ from typing import Any
 
 from minikube.durations import parse_size
 from minikube.importers.manifest_text import literal
-from minikube.importers.names import dns_label, free_label
+from minikube.importers.names import MANUAL_PROFILE, dns_label, free_label
 from minikube.importers.pm2.script import script_keys
-from minikube.importers.source import Destination
+from minikube.importers.source import Destination, join_paths
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Scalar, Table, plain_value
 from minikube.manifest.keys.limits import LEAST_LIMITS
@@ -128,7 +128,7 @@ class App:
             keys.notes.refuse(keys.span(), keys.source, "has no script")
             return {}
         self.made |= script_keys(keys, self.destination.source_dir / self.cwd)
-        cwd = self.destination.path(literal(_joined(self.cwd, self.made.pop("cwd", "."))))
+        cwd = self.destination.path(literal(join_paths(self.cwd, self.made.pop("cwd", "."))))
         if cwd != ".":
             self.made["cwd"] = cwd
         self.environment()
@@ -226,7 +226,7 @@ class App:
             if namespace != dns_label(namespace):
                 keys.inexact("namespace", "groups", "a group is a DNS label")
         if keys.boolean("autostart") is False:
-            self.made["profiles"] = ["manual"]
+            self.made["profiles"] = [MANUAL_PROFILE]
         for key, target in (("uid", "user"), ("gid", "group")):
             if text := keys.text(key):
                 self.made[target] = text
@@ -278,7 +278,7 @@ class App:
         whole = isinstance(entry.value, Scalar) and entry.value.value in (True, "true")
         watched = ["."] if whole else keys.strings("watch") or []
         hidden = ["node_modules", ".*"] if ignored is None else ignored
-        patterns = [self.destination.path(literal(_joined(self.cwd, path))) for path in watched]
+        patterns = [self.destination.path(literal(join_paths(self.cwd, path))) for path in watched]
         good: list[str] = []
         for pattern in [*patterns, *(f"!{name.removeprefix('./')}" for name in hidden)]:
             try:
@@ -346,10 +346,6 @@ def canonical(app: Table) -> Table:
 
 def _snake_case(key: str) -> str:
     return re.sub(r"(?<=[a-z])[A-Z]", lambda match: f"_{match[0].lower()}", key) if key != "windowsHide" else key
-
-
-def _joined(base: str, path: str) -> str:
-    return path if base in (".", "") or path.startswith("/") else base if path == "." else f"{base.rstrip('/')}/{path}"
 
 
 def _milliseconds(text: str | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from minikube.importers.manifest_text import give_port
-from minikube.importers.names import dns_label
+from minikube.importers.names import MANUAL_PROFILE, dns_label
 from minikube.importers.process_compose.lifecycle import (
     TOOL,
     log_keys,
@@ -24,13 +24,10 @@ from minikube.importers.process_compose.text import (
     has_function,
 )
 from minikube.importers.shell_lines import going_on, line_keys
-from minikube.importers.source import Destination
+from minikube.importers.source import Destination, join_paths
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
 from minikube.manifest.validate import MAX_REPLICAS
-
-MANUAL = "manual"
-"""The profile of a process that is started by hand: `minikube start NAME`."""
 
 LEFT_OUT = {
     "log_location": "each service has its log in .minikube/logs — see `minikube logs`",
@@ -133,7 +130,7 @@ class Service:
     def path(self, text: str) -> str:
         """Return a path of the process, which is relative to where it runs, as the manifest has it."""
         working_dir = self.convert("working_dir") or "."
-        return self.project.destination.path(_joined(self.base, _joined(working_dir, text)))
+        return self.project.destination.path(join_paths(self.base, join_paths(working_dir, text)))
 
     def run(self) -> bool:
         """Set what runs, and where. Return whether there is anything."""
@@ -195,7 +192,7 @@ class Service:
         if any(name != dns_label(name) for name in groups):
             keys.inexact("namespace", "groups", "a group is a DNS label")
         if is_deferred(keys):
-            self.made["profiles"] = [MANUAL]
+            self.made["profiles"] = [MANUAL_PROFILE]
         if keys.boolean("is_foreground"):
             text = "process-compose gives it the terminal — `minikube run NAME` runs a command with yours"
             keys.inexact("is_foreground", "profiles", text)
@@ -297,10 +294,3 @@ def is_deferred(keys: TableKeys) -> bool:
     word, disabled = (keys.text("is_disabled") or "").lower(), bool(keys.boolean("disabled"))
     foreground = bool(keys.boolean("is_foreground"))
     return word == "true" or (disabled and word != "false") or foreground
-
-
-def _joined(base: str, path: str) -> str:
-    """Return a path that is relative to `base`."""
-    if base == "." or path.startswith(("/", "~", "$")):
-        return path
-    return base if path == "." else f"{base.rstrip('/')}/{path.removeprefix('./')}"

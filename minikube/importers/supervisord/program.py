@@ -12,15 +12,12 @@ from msgspec import Struct
 
 from minikube.durations import parse_size
 from minikube.importers.manifest_text import give_port
-from minikube.importers.names import dns_label, free_label, renamed
+from minikube.importers.names import MANUAL_PROFILE, dns_label, free_label, renamed
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
 from minikube.importers.supervisord.values import HERE, Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
 from minikube.manifest.validate import MAX_REPLICAS
-
-MANUAL = "manual"
-"""The profile of a program that is started by hand: `minikube start NAME`."""
 
 MOST_SERVICES = 50
 """The most processes that become services of their own."""
@@ -158,7 +155,7 @@ class Program:
                     options.header, f"[group:{self.group}]", (*path, "groups"), "a group is a DNS label"
                 )
         if options.boolean("autostart") is False:
-            made["profiles"] = [MANUAL]
+            made["profiles"] = [MANUAL_PROFILE]
         process_name = options.text("process_name")
         if process_name and not re.fullmatch(
             r"(?:%\((?:program_name|group_name|process_num)\)[0-9]*[sd]|[-_])+", process_name

@@ -40,7 +40,8 @@ VOLUME_FORM = (
     "source:/target, source:/target:ro or /target, where source is a path (./data) or a volume's name,"
     f" and further options are {', '.join(VOLUME_OPTIONS)}"
 )
-_VOLUME = re.compile(r"(?:(?P<source>[^:\0]+):)?(?P<target>/[^:\0]*)(?::(?P<options>[A-Za-z,]+))?")
+# A colon within the source has no slash behind it: `/a:/b:/c` would have two meanings.
+_VOLUME = re.compile(r"(?:(?P<source>[^:\0]+(?::[^/:\0][^:\0]*)*):)?(?P<target>/[^:\0]*)(?::(?P<options>[A-Za-z,]+))?")
 _VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 HOST_ADDRESS_FORM = f'an IP address, or "{spec.HOST_GATEWAY}" for this machine'
@@ -117,7 +118,8 @@ SHAPES: dict[str, Shape[Any]] = {
     "network": Choice(NETWORKS),
     "container_port": Number(int, 1, 65535),
     "volumes": ListOf(
-        Converted(Parsed(parse_volume, VOLUME_FORM, r"^([^:]+:)?/[^:]*(:[A-Za-z,]+)?$"), _absolute), "strings"
+        Converted(Parsed(parse_volume, VOLUME_FORM, r"^([^:]+(:[^/:][^:]*)*:)?/[^:]*(:[A-Za-z,]+)?$"), _absolute),
+        "strings",
     ),
     "init": Boolean(),
     "extra_hosts": TableOf(

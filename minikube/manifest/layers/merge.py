@@ -50,6 +50,8 @@ PLAIN = Rules()
 
 def merge(base: Node, over: Node, rules: Rules = PLAIN) -> Node:
     """Return the two nodes as one: a table has the keys of both, anything else is the later one, `over`."""
+    if not isinstance(base.value, dict) and not isinstance(over.value, dict):
+        return over
     earlier = base.value if isinstance(base.value, dict) else rules.expand(base)
     later = over.value if isinstance(over.value, dict) else rules.expand(over)
     if earlier is None or later is None or isinstance(over.value, list):

@@ -105,7 +105,8 @@ DOCS: Mapping[str, Doc] = {
     "service.meta": Doc("Names and values that the registry shows.", {"team": "shop"}),
     "service.watch": Doc("The service is restarted when one of these files changes.", ["src", "!src/generated"]),
     "service.register": Doc(
-        'Who registers the service: the supervisor, the service itself ("self"), or nobody.', "self"
+        'Whether the supervisor registers the service, or the service does it itself ("self"), or neither ("none").',
+        "self",
     ),
     "service.depends_on": Doc(
         "The services that are waited for; a list means healthy.", {"db": "healthy", "migrate": "completed"}

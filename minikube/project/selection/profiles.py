@@ -22,7 +22,7 @@ def select_services(
 ) -> frozenset[str]:
     """Return the names of the services to start. A name in `only` without a service is ignored: an edit may remove a service.
 
-    Names of groups count each time anew: an edit may change who is in one.
+    Names of groups count each time anew: an edit may change their services.
     """
     active, only = set(profiles), tuple(only)
     named = _named(services, only)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -96,7 +97,9 @@ class Setup(Small):
                 suffix = "/udp" if port.protocol == "udp" else ""
                 inside.add(f"{spec.name}:{port.container_port}{suffix}")
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
-        own = subprocess.run([PART, "wait-for", *outside], capture_output=True, text=True, timeout=60)
+        own = subprocess.run(
+            [sys.executable, str(PART), "wait-for", *outside], capture_output=True, text=True, timeout=60
+        )
         assert own.returncode == 0, f"from this machine: {own.stderr}"
         for container in self.containers("--filter", "status=running"):
             self.ask_engine("exec", container, "part", "wait-for", *sorted(inside))
@@ -112,10 +115,11 @@ class Setup(Small):
         assert all(name.startswith("minikube-") for name in left), "named volumes only"
 
     def end(self) -> None:
-        """Stop what still runs, if anything, and remove the named volumes, which a project leaves on purpose."""
+        """Stop what still runs, if anything, and remove named volumes and built images, which a project leaves on purpose."""
         if (self.directory / ".minikube" / "supervisor.json").exists():
             self.command("down", "--now")
-        mark = project_mark(self.directory / ".minikube")
-        names = self.ask_engine("volume", "ls", "--quiet", "--filter", f"name=-{mark[:8]}-").split()
-        if names:
-            self.ask_engine("volume", "rm", *names)
+        mark = project_mark(self.directory / ".minikube")[:8]
+        if volumes := self.ask_engine("volume", "ls", "--quiet", "--filter", f"name=-{mark}-").split():
+            self.ask_engine("volume", "rm", *volumes)
+        if images := self.ask_engine("image", "ls", "--quiet", f"minikube-*-{mark}-*").split():
+            self.ask_engine("image", "rm", "--force", *images)

@@ -102,6 +102,11 @@ def test_groups_and_tags_are_offered_where_several_services_can_stand(
     assert tab(shell, line, project) == [offered]
 
 
+def test_groups_that_are_no_list_take_no_other_completions_away(project: Path) -> None:
+    (project / "supervisor.toml").write_text('[services.x]\ngroups = 5\ntags = ["setup", 7]\n')
+    assert tab("bash", "minikube up ", project) == ["x", "@tag:setup"]
+
+
 async def test_ids_are_offered_where_an_id_is_wanted(project: Path) -> None:
     async with running(project):
         await wait_offered("bash", "minikube deregister bb", project, ["bbbbbbbb"])

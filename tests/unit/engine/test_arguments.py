@@ -269,6 +269,11 @@ def test_variables_that_would_change_the_client_go_into_a_file() -> None:
         ),
         ("Error: no such object: x", "no such object: x"),
         (
+            "unknown flag: --x\n\nUsage:  docker create [OPTIONS] IMAGE\n\nRun 'docker create --help' for more information\n",
+            "unknown flag: --x",
+        ),
+        ("Error: unknown flag: --x\nSee 'podman create --help'\n", "unknown flag: --x"),
+        (
             f"Error: unable to start container {'a1' * 32}: crun: setrlimit: Operation not permitted",
             "crun: setrlimit: Operation not permitted",
         ),

@@ -161,6 +161,10 @@ CONTAINERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
             )
         },
     ),
+    (
+        {"image": "i", "volumes": ["/a:b, c/d:/e:ro", "./f:g:/h"]},
+        {"volumes": (VolumeSpec("/a:b, c/d", "/e", True), VolumeSpec("/project/f:g", "/h"))},
+    ),
     ({"image": "i", "command": ["run"], "runtime": "container"}, {"runtime": "container", "command": ("run",)}),
     ({"image": "i", "command": ["run"], "runtime": "process"}, {"runtime": "process", "command": ("run",)}),
     ({"image": "i", "cwd": "/srv"}, {"runtime": "container", "workdir": "/srv"}),

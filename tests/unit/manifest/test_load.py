@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minikube.errors import ManifestError
-from minikube.manifest import load_manifest, template_text
+from minikube.manifest import fill_instance_variables, load_manifest, template_text
 
 SERVICE = '[services.x]\ncommand = "run"\n'
 
@@ -272,6 +272,26 @@ def test_shared_variables_hold_for_all_services_under_their_own(tmp_path: Path) 
     assert services["y"].env == {"B": "shared", "C": "shared", "D": "own"}
     assert services["y"].file_env["PORT"] == "1"
     assert [file.required for file in services["x"].env_file] == [True, False, True]
+
+
+def test_shared_variables_may_name_the_ports_of_services(tmp_path: Path) -> None:
+    """A service without such a port gets nothing in its place."""
+    path = write(
+        tmp_path,
+        """
+        [env]
+        URL = "http://localhost:${PORT_DEBUG:-none}/${REPLICA}"
+        [services.x]
+        command = "run"
+        ports = { debug = "auto" }
+        [services.y]
+        command = "run"
+        """,
+    )
+    loaded = load_manifest(path, {})
+    assert loaded.services["x"].env == {"URL": "http://localhost:${PORT_DEBUG:-none}/${REPLICA}"}
+    assert loaded.warnings == ()
+    assert fill_instance_variables(loaded.services["y"].env["URL"], {"REPLICA": "1"}) == "http://localhost:none/1"
 
 
 def test_the_variables_of_named_ports_are_known_at_the_start_only_where_the_service_has_the_port(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from minikube.importers.compose.variables import split_outside
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
 
 PAIRS = frozenset({"environment", "labels", "annotations", "sysctls", "extra_hosts", "args", "additional_contexts"})
 """Keys with `NAME=value` lists that mean a table. `extra_hosts` also has `NAME:value`."""
@@ -36,18 +36,14 @@ def _normalized(key: str, node: Node) -> Node:
     if key in NAMES and isinstance(node, Items):
         entries = {item.text: Entry(item.span, _nothing(item)) for item in node.items if isinstance(item, Scalar)}
         return Table(node.span, node.tag, entries)
-    if key in LISTS and isinstance(node, (Scalar, Table)) and not _is_nothing(node):
+    if key in LISTS and isinstance(node, (Scalar, Table)) and not is_nothing(node):
         return Items(node.span, node.tag, (node,))
-    if key == "build" and isinstance(node, Scalar) and not _is_nothing(node):
+    if key == "build" and isinstance(node, Scalar) and not is_nothing(node):
         return Table(node.span, node.tag, {"context": Entry(node.span, node)})
     if key in ("build", "deploy") and isinstance(node, Table):
         inner = {name: replace(entry, value=_normalized(name, entry.value)) for name, entry in node.entries.items()}
         return replace(node, entries=inner)
     return node
-
-
-def _is_nothing(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.value is None
 
 
 def _nothing(node: Node) -> Scalar:
@@ -91,19 +87,12 @@ def _merged(key: str, base: Node, over: Node) -> Node:
 
 
 def _appended(key: str, base: Items, over: Items) -> tuple[Node, ...]:
-    """Return the items of two lists: a mount of the second replaces one with the same target, the same text stands once."""
+    """Return the items of two lists: a mount of the second takes the place of one with the same target, a text stands once."""
     identity = _mount_target if key in ("volumes", "devices") else _text
-    later = {found for item in over.items if (found := identity(item))}
-    seen: set[str] = set()
-    kept = [item for item in base.items if identity(item) not in later]
-    merged = []
-    for item in (*kept, *over.items):
-        found = identity(item)
-        if found and found in seen:
-            continue
-        seen.add(found)
-        merged.append(item)
-    return tuple(merged)
+    merged: dict[object, Node] = {}
+    for item in (*base.items, *over.items):
+        merged[identity(item) or id(item)] = item
+    return tuple(merged.values())
 
 
 def _text(node: Node) -> str:

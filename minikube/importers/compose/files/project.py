@@ -15,7 +15,7 @@ from minikube.importers.compose.files.merge import merge_tables, normalize_servi
 from minikube.importers.detect import Found
 from minikube.importers.result import Notes, SourceFile, Span
 from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
-from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
+from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing, parse_yaml
 from minikube.manifest.variables.env_file import EnvFileError, parse_env_file
 
 DEFAULT_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
@@ -129,7 +129,7 @@ class ComposeProject:
             return {}
         if isinstance(entry.value, Table):
             return dict(entry.value.entries)
-        if not (isinstance(entry.value, Scalar) and entry.value.value is None):
+        if not is_nothing(entry.value):
             self.notes.refuse(entry.span, key, f"expected a table, got {entry.value.kind}")
         return {}
 
@@ -141,6 +141,7 @@ class ComposeProject:
         items = include.value.items if isinstance(include.value, Items) else (include.value,)
         for item in items:
             paths, base = self._included_files(item, directory)
+            included: ComposeModel | None = None
             for file in paths:
                 try:
                     other = self._model(file, base or file.parent, (*including, path))
@@ -149,7 +150,9 @@ class ComposeProject:
                         item.span, "include", f"{error} — import that file on its own, and name both with -f"
                     )
                     continue
-                model = _merged_models(other, model)
+                included = other if included is None else _merged_models(included, other)
+            if included is not None:
+                model = _merged_models(included, model)
         return model
 
     def _included_files(self, item: Node, directory: Path) -> tuple[list[Path], Path | None]:

@@ -131,7 +131,7 @@ class ContainerRuntime:
         entrypoint, command = await self._command(spec, image, env)
         await trio.to_thread.run_sync(create_sources, spec.volumes)
         plain, filed = split_environment(env, os.environ)
-        with _env_file(self._project_dir, filed) as env_file:
+        with open_env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
                 client.engine,
                 spec,
@@ -341,7 +341,7 @@ class ContainerRuntime:
 
 
 @contextlib.contextmanager
-def _env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
+def open_env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path | None]:
     """Yield the path of a file with the variables, readable by this user only; None for no variables.
 
     The file is removed when the block ends. Raises `ResourceExhausted` when it cannot be written.
@@ -354,7 +354,8 @@ def _env_file(project_dir: Path, variables: Mapping[str, str]) -> Iterator[Path 
         try:
             descriptor, name = tempfile.mkstemp(prefix="env-", dir=project_dir)  # mode 0600
             path = Path(name)
-            with open(descriptor, "w") as file:
+            # UTF-8 in any locale; bytes of the environment that are none pass unchanged.
+            with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{key}={value}\n" for key, value in variables.items())
         except OSError as error:
             raise ResourceExhausted(

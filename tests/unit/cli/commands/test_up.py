@@ -16,6 +16,16 @@ def test_a_wrong_manifest_is_refused_before_anything_starts(project: Path, capsy
     assert not (project / ".minikube").exists()
 
 
+@pytest.mark.parametrize("words", [("@backnd",), ("--group", "backnd"), ("--group", "@backnd")])
+def test_an_unknown_group_starts_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    (project / "supervisor.toml").write_text('[services.x]\ncommand = "x"\ngroups = ["backend"]\n')
+    assert run(["up", "-d", *words]) == 2
+    assert capsys.readouterr().err == "minikube: @backnd: no such group (did you mean @backend?)\n"
+    assert not (project / ".minikube").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "manifest", "path", "services"),
     [
@@ -28,6 +38,7 @@ def test_a_wrong_manifest_is_refused_before_anything_starts(project: Path, capsy
         (("nope",), (), "supervisor.toml", ("nope",)),
         (("x.toml", "one"), (), "x.toml", ("one",)),
         (("one",), ("x.toml",), "x.toml", ("one",)),
+        (("@tag:a.b/c", "one"), (), "supervisor.toml", ("@tag:a.b/c", "one")),
     ],
 )
 def test_the_first_word_is_a_manifest_when_it_looks_like_one(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minikube.manifest.tree.node import Node, Source, make_tree
@@ -235,6 +235,7 @@ def begins_with_value(text: str, offset: int, value: Any) -> bool:
     return False
 
 
+@settings(deadline=None)
 @given(documents())
 def test_at_each_place_stands_that_key_and_that_value(text: str) -> None:
     raw = tomllib.loads(text)
@@ -257,6 +258,7 @@ def test_at_each_place_stands_that_key_and_that_value(text: str) -> None:
             assert isinstance(node.value, dict | list)
 
 
+@settings(deadline=None)
 @given(documents())
 def test_line_and_column_are_those_of_the_characters_before(text: str) -> None:
     tree = tree_of(text)

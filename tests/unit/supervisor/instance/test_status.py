@@ -18,9 +18,19 @@ PROCESS = RunningProcess(pid=42, started=5.0, outdated=False)
 OLD_PROCESS = RunningProcess(pid=42, started=5.0, outdated=True)
 
 
-def view(state: InstanceState, process: RunningProcess | None = PROCESS) -> InstanceView:
+HERE = InstanceDescription("0badcafe", "web-2", SPEC, "127.0.0.1", InstancePorts(80))
+NETWORKED = InstanceDescription(
+    *("0badcafe", "web-2", SPEC, "172.18.0.2"),
+    InstancePorts(4000, {"admin": 4001}),
+    reached_ports=InstancePorts(80, {"admin": 9230}),
+)
+
+
+def view(
+    state: InstanceState, process: RunningProcess | None = PROCESS, instance: InstanceDescription = HERE
+) -> InstanceView:
     return instance_view(
-        InstanceDescription("0badcafe", "web-2", SPEC, "127.0.0.1", InstancePorts(80)),
+        instance,
         state,
         CheckSummary(CheckState.PASSING, "200 OK", since=7.0, checked=9.0),
         state.reason,
@@ -39,6 +49,13 @@ def test_a_running_instance_shows_its_process_address_and_check() -> None:
     assert (shown.address, shown.health) == ("127.0.0.1:80", "http://127.0.0.1:80/health")
     assert (shown.check, shown.output, shown.check_since, shown.checked) == (CheckState.PASSING, "200 OK", 7.0, 9.0)
     assert (shown.started, shown.since, shown.last_lines, shown.reason) == (5.0, 6.0, (), "")
+
+
+def test_a_container_with_an_address_of_its_own_shows_it_and_the_ports_of_this_machine() -> None:
+    shown = view(InstanceState(ProcessState.RUNNING), instance=NETWORKED)
+    assert (shown.address, shown.health) == ("172.18.0.2:80", "http://172.18.0.2:80/health")
+    assert (shown.published, shown.ports) == ("127.0.0.1:4000", {"admin": 4001})
+    assert view(InstanceState(ProcessState.RUNNING)).published == ""
 
 
 @pytest.mark.parametrize(

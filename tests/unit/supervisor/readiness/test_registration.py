@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from minikube.manifest import HealthSpec, ServiceSpec
 from minikube.project.instance_ports import InstancePorts
@@ -18,6 +19,16 @@ def described(health: HealthSpec, **fields: Any) -> InstanceDescription:
 def test_a_checks_url_knows_the_instance() -> None:
     health = HealthSpec("http", http="/${SERVICE_NAME}/${REPLICA}/${INSTANCE_ID}?at=${HOST}:${PORT}&$$1")
     assert described(health, replica=2).check_url == "http://127.0.0.1:80/web/2/0badcafe?at=127.0.0.1:80&$1"
+
+
+def test_a_container_is_checked_and_registered_at_its_own_address_and_ports() -> None:
+    health = HealthSpec("http", http="/?at=${HOST}:${PORT}:${PORT_ADMIN}")
+    reached = InstancePorts(8000, {"admin": 9230})
+    instance = replace(described(health, reached_ports=reached), host="172.18.0.2")
+    assert instance.check_url == "http://172.18.0.2:8000/?at=172.18.0.2:8000:9230"
+    assert instance.registration is not None
+    assert str(instance.registration.addr) == "172.18.0.2:8000"
+    assert instance.published == "127.0.0.1:80"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""What Compose runs and passes on, where its rules surprise: operators of a shell, numbers and dates."""
+
+from pathlib import Path
+
+import pytest
+
+from minikube.importers import Imported, import_source
+
+
+def imported(tmp_path: Path, text: str) -> Imported:
+    (tmp_path / "compose.yaml").write_text(f"services:\n  web:\n    image: x\n{text}")
+    return import_source(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("a && b", "a"),
+        ("a | b", "a"),
+        ("a>log", "a"),
+        ("a 2>&1", "a 2"),
+        ("a 'b;c' \"d|e\"", "a 'b;c' \"d|e\""),
+        (r"a \; b", r"a \; b"),
+        ("a ${X:-b;c} d", "a ${X:-b;c} d"),
+        ("a $$b", "a $$b"),
+    ],
+)
+def test_a_command_ends_at_an_operator_of_a_shell_as_in_compose(tmp_path: Path, line: str, command: str) -> None:
+    made = imported(tmp_path, f"    command: >-\n      {line}\n")
+    assert made.services["web"]["command"] == command
+    assert len(made.notes) == (line != command)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0755", "0x1F", "1.10", "3.0", "1e3", "1_000", "2024-01-02", "+1", ".5", "True", "08", "1000000.5", "0.00001"],
+)
+def test_a_value_that_compose_passes_on_in_another_form_has_a_note(tmp_path: Path, value: str) -> None:
+    made = imported(tmp_path, f"    environment: {{A: {value}, B: '{value}'}}\n")
+    assert made.services["web"]["env"] == {"A": value, "B": value}
+    assert [note.path for note in made.notes] == [("services", "web", "env", "A")]
+
+
+@pytest.mark.parametrize(
+    "value", ["1", "-1", "1.5", "0", "0.1", "true", "no", "22:22", "1.2.3", "v1.10", "-0", "123456789"]
+)
+def test_other_values_are_passed_on_as_they_are(tmp_path: Path, value: str) -> None:
+    assert imported(tmp_path, f"    environment: {{A: {value}}}\n").notes == ()
+
+
+def test_the_policy_of_deploy_wins_over_restart_and_is_never_without_either(tmp_path: Path) -> None:
+    policy = "    deploy: {restart_policy: {condition: on-failure}}\n"
+    assert imported(tmp_path, f"    restart: always\n{policy}").services["web"]["restart"] == "on-failure"
+    assert imported(tmp_path, policy).services["web"]["restart"] == "on-failure"
+    assert imported(tmp_path, "").services["web"]["restart"] == "never"
