@@ -27,6 +27,9 @@ REDIS_ENV = "MINIKUBE_REDIS_URL"
 SUPERVISOR_TOKEN_ENV = "MINIKUBE_SUPERVISOR_TOKEN"
 """The token of the supervisor that started a registry, in that registry's environment only."""
 
+CONTAINER_LABEL = "mini-kube-discovery"
+"""Prefix of the labels of containers: `mini-kube-discovery.mark`, `.project`, `.service`, `.instance`."""
+
 RELAY_SOURCE = "127.0.0.2"
 """The source address of connections that the relay of a container network forwards to the registry.
 

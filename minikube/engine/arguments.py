@@ -10,9 +10,8 @@ from urllib.parse import quote, unquote
 
 from msgspec import Struct, field
 
-from minikube.addresses import join_host_port
-from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
-from minikube.engine.command import LABEL, Engine, container_name
+from minikube.defaults import CA_ENV, CONTAINER_LABEL, REDIS_ENV, TOKEN_ENV
+from minikube.engine.command import Engine, container_name
 from minikube.engine.mounts import mount_words
 from minikube.errors import StartError
 from minikube.manifest import HOST_GATEWAY, BuildSpec, Manifest, ServiceSpec, VolumeSpec
@@ -106,7 +105,7 @@ def create_arguments(
         "instance": identity.id,
     }
     for name, value in labels.items():
-        words += ["--label", f"{LABEL}.{name}={value}"]
+        words += ["--label", f"{CONTAINER_LABEL}.{name}={value}"]
     if engine.kind != "nerdctl":
         # `images` has pulled the image, the registry makes the checks, and `minikube.logs` keeps the output.
         words += ["--pull", "never", "--no-healthcheck", "--log-driver", "none"]
@@ -149,11 +148,11 @@ def _limits(limits: Mapping[str, int | float]) -> list[str]:
     return words
 
 
-def publish_argument(host: str, port: int, container_port: int, protocol: str = "tcp") -> str:
-    """Return the value of `--publish`; an IPv6 address in brackets."""
-    # Engines take an address there, no host name.
-    address = "127.0.0.1" if host == "localhost" else host
-    return f"{join_host_port(address, port)}:{container_port}/{protocol}"
+def publish_argument(host: str, port: int | str, container_port: int, protocol: str = "tcp") -> str:
+    """Return the value of `--publish`, which is an item of `ports` in Compose, too. `port` may be a range, as text."""
+    # Engines take an address there, no host name; of IPv6 in brackets.
+    address = "127.0.0.1" if host == "localhost" else f"[{host}]" if ":" in host else host
+    return f"{address}:{port}:{container_port}/{protocol}"
 
 
 def build_arguments(

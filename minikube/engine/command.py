@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from minikube.defaults import CONTAINER_LABEL
 from minikube.errors import StartError
 
 KINDS = ("docker", "podman", "nerdctl")
 """The engines that are supported, in the order in which they are looked for."""
-
-LABEL = "mini-kube-discovery"
-"""Prefix of the labels `mini-kube-discovery.mark`, `.project`, `.service`, `.instance`."""
 
 UNREACHABLE = (
     "cannot connect to the docker daemon",
@@ -56,7 +54,7 @@ class Engine:
     @property
     def label(self) -> str:
         """The label, as `name=value`, of everything that this project's supervisor creates at the engine."""
-        return f"{LABEL}.mark={self.mark}"
+        return f"{CONTAINER_LABEL}.mark={self.mark}"
 
 
 def find_engine(wanted: str, project_dir: Path, path: str | None) -> Engine:

@@ -9,7 +9,7 @@ import socket
 from msgspec import Struct
 from msgspec.structs import replace
 
-from minikube.engine.command import LABEL
+from minikube.defaults import CONTAINER_LABEL
 
 WITHOUT_NETWORK = 'or set network = "host"'
 """The end of a message about a network that cannot be used: containers of such a service need none."""
@@ -72,7 +72,7 @@ def read_container_network(name: str, text: str) -> ContainerNetwork | None:
     try:
         (found,) = json.loads(text)  # `inspect` returns a list, here with one network
         rows = found.get("subnets") or found["IPAM"]["Config"]
-        mark = str((found.get("labels") or found.get("Labels") or {}).get(f"{LABEL}.mark", ""))
+        mark = str((found.get("labels") or found.get("Labels") or {}).get(f"{CONTAINER_LABEL}.mark", ""))
         for row in rows:
             lower = {key.lower(): str(value) for key, value in row.items()}
             if "." in lower.get("gateway", ""):

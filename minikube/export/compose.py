@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
+from minikube.engine.arguments import publish_argument
 from minikube.export.workloads import (
     INSTANCE_ID_MARKER,
     REGISTRY_PORT,
@@ -374,14 +375,13 @@ def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
 def _ports(plan: ExportPlan, workload: Workload) -> Tree:
     """Return `ports` or `expose` of a workload. Ports of the manifest are published with the same numbers, free ones are not."""
     spec, found = workload.spec, {"ports": list[str](), "expose": list[str]()}
-    host = f"[{spec.host}]" if ":" in spec.host else spec.host
     for _, name, port in listeners(spec):
         number = workload.ports.named[name] if name else workload.port
         protocol = f"/{port.protocol}" if port.protocol != "tcp" else ""
         first, last = port.bounds
         published = str(first) if first == last else f"{first}-{last}"
         if first:
-            found["ports"].append(f"{host}:{published}:{number}{protocol}")
+            found["ports"].append(publish_argument(spec.host, published, number, port.protocol).removesuffix("/tcp"))
         else:
             found["expose"].append(f"{number}{protocol}")
     return {key: words for key, words in found.items() if words}

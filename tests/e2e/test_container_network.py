@@ -115,16 +115,21 @@ class Shop(Small):
             assert "a caller whose user is not known may not change it" in found["forbidden"]
         assert found["allowed"] is True
 
-    def look_around(self) -> None:
-        """Look from a container of the network, from one without, from a process, and from this machine."""
+    def look_from_the_network(self) -> None:
+        """Look from a container of the network, at all services by name."""
         ports = {name: self.published(name).rpartition(":")[2] for name in ("api", "wild", "hosted")}
-        api, cache = self.instance("api"), self.instance("cache")
+        api = self.instance("api")
         assert api is not None
-        assert cache is not None
-        published = {self.published(name): name for name in ("web-1", "web-2", "api", "wild", "hosted")}
         by_name = {"web-1:8000": "web-1", "web-2:8000": "web-2", "cache:9000": "cache"}
         by_name |= {f"{name}:{port}": name for name, port in ports.items()} | {f"api:{api.ports['admin']}": "api"}
         self.look("web-1", by_name)
+
+    def look_around(self) -> None:
+        """Look from a container of the network, from one without, from a process, and from this machine."""
+        self.look_from_the_network()
+        cache = self.instance("cache")
+        assert cache is not None
+        published = {self.published(name): name for name in ("web-1", "web-2", "api", "wild", "hosted")}
         self.look("hosted", published)
         self.look("api", published)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -173,6 +178,6 @@ def test_everything_is_reached_from_everywhere_also_after_kills(tmp_path: Path, 
         engine.run("network", "rm", engine.run("network", "ls", "--quiet", *mine))
         shop.run("start", "web", "cache", code=None)
         shop.wait_passing()
-        shop.look_around()
+        shop.look_from_the_network()
         shop.run("down")
     assert engine.run("ps", "--all", "--quiet", *mine) == engine.run("network", "ls", "--quiet", *mine) == ""

@@ -6,8 +6,10 @@ no value, because a word after them would be taken for the image.
 
 from collections.abc import Iterator, Sequence
 
+from minikube.defaults import CONTAINER_LABEL
+
 OWN = "which the supervisor sets itself"
-LABEL_PREFIX = "mini-kube-discovery."
+LABEL_PREFIX = f"{CONTAINER_LABEL}."
 
 REFUSED = {
     **dict.fromkeys(("name", "cidfile", "rm", "detach", "attach", "interactive", "replace", "help"), OWN),

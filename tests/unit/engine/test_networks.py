@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from minikube.engine.command import LABEL
+from minikube.defaults import CONTAINER_LABEL
 from minikube.engine.networks import ContainerNetwork, is_on_this_machine, lacks_network, read_container_network
 
 DOCKER = [
@@ -43,7 +43,7 @@ def test_an_error_message_in_place_of_json_is_no_network() -> None:
 
 def test_the_mark_of_the_project_that_made_a_network_is_read_from_both_spellings() -> None:
     for key, found in (("Labels", DOCKER[0]), ("labels", PODMAN[0])):
-        network = read_container_network("net", json.dumps([{**found, key: {f"{LABEL}.mark": "0123"}}]))
+        network = read_container_network("net", json.dumps([{**found, key: {f"{CONTAINER_LABEL}.mark": "0123"}}]))
         assert network is not None
         assert network.mark == "0123"
 

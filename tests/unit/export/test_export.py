@@ -139,6 +139,8 @@ def test_compose_publishes_the_ports_of_a_container_as_the_project_does(network:
     assert fixed["ports"] == ["127.0.0.1:8080:8080"]
     ranged = compose(manifest(service(port="8080-8081", replicas=2, container_port=80, host="::1")))[0]["services"]["x"]
     assert ranged["ports"] == ["[::1]:8080-8081:80"]
+    named = compose(manifest(service(port=8080, network=network, host="localhost")))[0]["services"]["x"]
+    assert named["ports"] == ["127.0.0.1:8080:8080"]  # Compose takes an address there, no name
 
 
 NAMED: Tree = {

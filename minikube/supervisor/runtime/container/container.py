@@ -349,8 +349,9 @@ class Container:
             key, port = next(named, ("port", self.ports.main))
             return PortTaken(f"port {port} is taken — set services.{service}.{key} or stop the process that has it")
         if lacks_network(message):
-            return ResourceExhausted(f"network {self.network} is gone — making it again")
-        hint = f" — {WITHOUT_NETWORK} for {service}" if is_network_failure(message) and self.network else ""
+            return ResourceExhausted("the project's network is gone — making it again")
+        has_network = self._launch.spec.is_on_project_network
+        hint = f" — {WITHOUT_NETWORK} for {service}" if has_network and is_network_failure(message) else ""
         return StartError(f"cannot start its container: {error_line(message)}{hint}")
 
     async def _remove(self) -> None:

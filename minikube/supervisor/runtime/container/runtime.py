@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from minikube.defaults import CONTAINER_LABEL
 from minikube.engine.arguments import (
     ContainerIdentity,
     ContainerNetworking,
@@ -22,7 +23,7 @@ from minikube.engine.arguments import (
     publish_argument,
     split_environment,
 )
-from minikube.engine.command import LABEL, container_name, find_engine
+from minikube.engine.command import container_name, find_engine
 from minikube.engine.leftovers import EngineLeftovers, forget_engine, read_engine_record, record_engine
 from minikube.engine.mounts import create_sources
 from minikube.engine.networks import ContainerNetwork
@@ -129,7 +130,8 @@ class ContainerRuntime:
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         image = image_name(client.engine, identity.project, spec)
         entrypoint, command = await self._command(spec, image, env)
-        await trio.to_thread.run_sync(create_sources, spec.volumes)
+        # Abandoned by a stop: a file system that hangs must not hold it up.
+        await trio.to_thread.run_sync(create_sources, spec.volumes, abandon_on_cancel=True)
         plain, filed = split_environment(env, os.environ)
         with open_env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
@@ -333,7 +335,7 @@ class ContainerRuntime:
         An engine that fails during a removal leaves such a container. Raises `StartError` where another program created
         it.
         """
-        form = f'{{{{index .Config.Labels "{LABEL}.mark"}}}}'
+        form = f'{{{{index .Config.Labels "{CONTAINER_LABEL}.mark"}}}}'
         mark = await client.run_checked(f"container {name}", "container", "inspect", "--format", form, name)
         if mark != client.engine.mark:
             raise StartError(f"a container that this project did not create is called {name} — remove or rename it")

@@ -1,6 +1,7 @@
 """Errors of the supervisor's run: which are raised, what is stopped nevertheless, what is tried again."""
 
 import errno
+import json
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,17 +9,27 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
+from msgspec.structs import replace
 
 from minikube.control.state_store import StateStore
 from minikube.errors import MinikubeError, StartError
 from minikube.manifest import HostPort, load_manifest
+from minikube.model import ProcessState
 from minikube.project.run_claim import RunClaim
+from minikube.project_dir import read_run_end
 from minikube.supervisor.backing.spec import BackingSpec
+from minikube.supervisor.context import RunContext
 from minikube.supervisor.daemon import run, shutdown
 from minikube.supervisor.daemon.launch_plan import LaunchPlan
+from minikube.supervisor.instance.lifecycle import InstanceState
 from minikube.supervisor.launch_options import LaunchOptions
 from minikube.supervisor.readiness.registry_monitor import RegistryHealth
+from minikube.supervisor.reconcile.exit_watch import ExitWatch
 from minikube.supervisor.reconcile.registry_events import RegistryEvents
+from minikube.supervisor.reconcile.replicas import ReplicaSet
+from minikube.supervisor.runtime.exit_status import Exit
+from tests.unit.supervisor.instance.fakes import SPEC
 
 
 @pytest.mark.parametrize(
@@ -145,3 +156,30 @@ async def test_a_background_task_is_run_again_after_a_shortage_and_is_off_after_
         ("warning", "watching files: Too many open files — trying again"),
         ("error", "watching files failed and is off: KeyError('x') — see .minikube/logs/minikube.supervisor.log"),
     ]
+
+
+@pytest.mark.parametrize("follows", [True, False])
+async def test_a_service_that_ends_the_project_has_its_exit_code_sent_recorded_and_returned(
+    autojump_clock: object, tmp_path: Path, follows: bool
+) -> None:
+    """The code is sent at once; the stop waits until `up` prints events, where it is to print them."""
+    options = LaunchOptions(prints_events=follows)
+    context = RunContext(tmp_path, options, StateStore("p"), cast(Any, None), "")
+    watch = ExitWatch(context, ReplicaSet())
+    watch.on_end(replace(SPEC, on_exit="stop-all"), "x-2", InstanceState(ProcessState.EXITED, exit=Exit(7)))
+    reconciler: Any = SimpleNamespace(exit_watch=watch, context=context)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run._stop_with_service, reconciler, ours)
+            await trio.testing.wait_all_tasks_blocked()
+            why = 'x-2 ended: exit 7 (on_exit = "stop-all")'
+            assert json.loads(theirs.recv(4096)) == {"ended": {"why": why, "code": 7}}
+            assert context.stop_requested.is_set() is not follows
+            context.store.events_followed.set()
+        assert context.stop_requested.is_set()
+    assert context.exit_code == 7
+    end = read_run_end(tmp_path)
+    assert end is not None
+    assert end.why == why
+    assert [event.instance for event in context.store.events_since(0)] == ["x-2"]

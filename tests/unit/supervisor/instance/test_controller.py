@@ -87,6 +87,16 @@ async def test_a_start_without_a_failed_optional_dependency_is_an_event_once(aut
         assert texts == ["x starts without cache: cache is fatal", "x starts without cache: cache has ended: exit 1"]
 
 
+async def test_a_value_that_an_edit_moves_to_a_file_is_masked_from_then_on(autojump_clock: object) -> None:
+    """Its process goes on: the environment stays the same."""
+    async with Story(replace(SPEC, env={"A": "word"})) as story:
+        await story.wait(2)
+        assert "word" not in story.supervisor.logs[-1].masked
+        story.controller.adjust(replace(SPEC, file_env={"A": "word"}))
+        assert "word" in story.supervisor.logs[-1].masked
+        assert not story.controller.is_outdated
+
+
 async def test_a_stop_deregisters_then_drains_then_signals(autojump_clock: object) -> None:
     async with Story(replace(SPEC, stop=StopSpec(drain=0.3, timeout=4.0, command=("bye",)))) as story:
         await story.wait(2)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from minikube.manifest import Condition, RestartSpec, ServiceSpec
+from minikube.manifest import Condition, PortSpec, RestartSpec, ServiceSpec
 from minikube.model import ProcessState
+from minikube.project.instance_ports import InstancePorts
 from minikube.supervisor.instance import lifecycle
 from minikube.supervisor.instance.controller import InstanceController
 from minikube.supervisor.instance.desired_state import DesiredState, scheduled
@@ -129,3 +130,15 @@ async def test_a_task_that_is_started_again_is_waited_for_again() -> None:
     web = dependent("exited", optional=False)
     assert project((lifecycle.reset_failures(DONE, RUNS), RUNS)).unmet_dependency(web) != ""
     assert project((replace(FAILED, process_state=ProcessState.RUNNING), RUNS)).unmet_dependency(web) != ""
+
+
+async def test_the_ports_of_others_are_those_of_all_other_instances() -> None:
+    """An instance keeps its own at a restart; a UDP port is not a TCP port."""
+    replicas = project((NONE, RUNS), (NONE, STOPPED))
+    first, second = replicas.of("db")
+    dns = PortSpec(protocol="udp")
+    for number, controller in enumerate((first, second)):
+        controller.spec = controller.launched_spec = replace(controller.spec, ports={"dns": dns})
+        controller.ports = InstancePorts(8000 + number, {"dns": 9000 + number})
+    assert replicas.ports_of_others(first.id) == {("tcp", 8001), ("udp", 9001)}
+    assert replicas.ports_of_others("another") == {("tcp", 8000), ("tcp", 8001), ("udp", 9000), ("udp", 9001)}

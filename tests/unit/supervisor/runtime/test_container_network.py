@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from minikube.control.state_store import StateStore
-from minikube.engine.command import LABEL, Engine
+from minikube.defaults import CONTAINER_LABEL
+from minikube.engine.command import Engine
 from minikube.engine.networks import ContainerNetwork
 from minikube.errors import StartError
 from minikube.manifest import HostPort, parse_host_port
@@ -54,7 +55,7 @@ def network_of(client: Client, nursery: trio.Nursery, events: list[str] | None =
 
 
 def description(gateway: str = "127.0.0.9", mark: str = MARK) -> str:
-    labels = {f"{LABEL}.mark": mark}
+    labels = {f"{CONTAINER_LABEL}.mark": mark}
     return json.dumps([{"subnets": [{"subnet": "127.0.0.0/8", "gateway": gateway}], "labels": labels}])
 
 
@@ -73,6 +74,15 @@ async def test_a_redis_on_ipv6_is_reached_through_a_relay_too(monkeypatch: pytes
         )
     assert found["REDIS_URL"] == "redis://me:pw@172.18.0.1:7/1"
     assert parse_host_port(targets["redis"]) == HostPort("::1", 6380)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+async def test_a_registry_that_listens_on_all_addresses_is_reached_at_the_gateway_itself(host: str) -> None:
+    async with trio.open_nursery() as nursery:
+        existing = ContainerNetwork("net", "172.18.0.1", "172.18.0.0/16")
+        env = {**ENV, "MINIKUBE_REGISTRY": f"{host}:5555"}
+        found = await network_of(Client({}), nursery).replace_loopback(existing, env, lambda: "")
+    assert found["MINIKUBE_REGISTRY"] == "172.18.0.1:5555"
 
 
 async def test_a_network_that_was_created_again_has_relays_on_its_new_gateway() -> None:
@@ -142,7 +152,10 @@ async def test_an_engine_without_root_publishes_only_and_one_event_says_so() -> 
     ("replies", "words"),
     [
         ({"network inspect": description(mark="another")}, "a network that this project did not create is called"),
-        ({"network inspect": json.dumps([{"labels": {f"{LABEL}.mark": MARK}}])}, "has no IPv4 gateway for it — or set"),
+        (
+            {"network inspect": json.dumps([{"labels": {f"{CONTAINER_LABEL}.mark": MARK}}])},
+            "has no IPv4 gateway for it — or set",
+        ),
         ({}, 'no more addresses — remove networks that nothing uses, or set network = "host"'),
     ],
 )
