@@ -64,6 +64,9 @@ def parse_redis_url(text: str) -> RedisUrl:
     authority, slash, path = rest.partition("/")
     options = _options(scheme, query)
     login, _, hosts = authority.rpartition("@")
+    if set(login) & set("[]"):
+        # redis-py reads the URL with `urlsplit`, which takes them for an IPv6 address.
+        raise ValueError("expected no [ or ] in a user or a password, which are %5B and %5D there")
     username, colon, password = login.partition(":")
     if not colon and scheme == "redis+sentinel":
         username, password = "", username

@@ -19,7 +19,7 @@ IN_CI = bool(os.environ.get("CI"))
 
 ENGINE = (
     *("test_container_keys", "test_container_network", "test_containers", "test_engine_away"),
-    *("test_podman", "test_up_containers"),
+    *("test_podman", "test_setups_podman", "test_up_containers"),
 )
 """Files whose tests share images that take a minute to make, or the name server that all Podmans of root share."""
 

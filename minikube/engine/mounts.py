@@ -4,8 +4,8 @@ A missing directory of a volume that can be written is created, as Compose does,
 read-only volume is an error: an empty directory in the place of a file with settings would only be found later.
 """
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from minikube.engine.command import Engine, container_name
 from minikube.errors import StartError
@@ -42,12 +42,21 @@ def volume_name(project: str, engine: Engine, volume: VolumeSpec) -> str:
 def create_sources(volumes: Iterable[VolumeSpec]) -> None:
     """Create the missing directories of volumes. Raises `StartError` for those that are read-only or cannot be created."""
     for volume in volumes:
-        path = Path(volume.source)
-        if not volume.is_path or path.exists() or path.is_socket():
+        if not volume.is_path or not _is_missing(volume.source):
             continue
         if volume.read_only:
-            raise StartError(f"volumes: {path} does not exist, and is mounted read-only — create it")
+            raise StartError(f"volumes: {volume.source} does not exist, and is mounted read-only — create it")
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            os.makedirs(volume.source, exist_ok=True)
         except OSError as error:
-            raise StartError(f"volumes: cannot create {path}: {error.strerror}") from None
+            raise StartError(f"volumes: cannot create {volume.source}: {error.strerror}") from None
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # the engine may have rights that this user lacks: it decides
+        return False
+    return False

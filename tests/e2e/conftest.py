@@ -2,12 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.e2e import engine
+from minikube.supervisor.backing.redis_program import bundled_redis
+from tests.e2e import debian, engine
 from tests.e2e.engine import Base, Built
 from tests.e2e.podman import Podman, own_podman
+from tests.e2e.setups.running import FILES
 from tests.untraced import TRACED
 
 UNMEASURED = (
@@ -24,6 +27,7 @@ UNMEASURED = (
     "running_manifest",
     "secrets",
     "setups",
+    "setups_podman",
     "templates",
 )
 """Files whose commands run without coverage, which would make each `minikube up` take twice as long. Other files start, change
@@ -61,3 +65,12 @@ def podman(base: Base, need: Callable[[str], str]) -> Iterator[Podman]:
     """A Podman of the test's own, with the same base."""
     with own_podman(need("podman"), base.archive) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def setup_archive(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of the base with the programs of the set-ups."""
+    target = tmp_path_factory.mktemp("image") / "image.tar"
+    programs = {"usr/local/bin/valkey-server": Path(bundled_redis())}
+    debian.add_files(base.archive, target, FILES / "image", programs)
+    return target

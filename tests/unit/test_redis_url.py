@@ -92,6 +92,8 @@ PIECES = st.lists(st.sampled_from([*"[]:/@?#,%=&0a ", "::1", "db=", "redis", "un
 
 @given(st.sampled_from(["redis://", "rediss://", "unix://", "redis+sentinel://", ""]), PIECES)
 @example("redis://", "[")
+@example("redis://", "[@")
+@example("unix://", "]:x@/a")
 @example("redis+sentinel://", "[::1],[::1]/a")
 def test_any_url_is_refused_or_can_be_used(scheme: str, rest: str) -> None:
     try:

@@ -28,7 +28,7 @@ class ServiceReply(Struct, frozen=True):
     dependents: tuple[str, ...] = ()
     """Names of the services that depend on this one, directly or not."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """The manifest's keys for running it (user, health, restart, stop, limits), as in `minikube config --defaults`."""
+    """The manifest's keys for running it (ports, user, health, restart, stop, limits), as in `minikube config --all`."""
 
 
 class ClearReply(Struct, frozen=True):

@@ -1,5 +1,7 @@
 """Replicas and limits: `deploy`, `scale`, `mem_limit`, `cpus`, `pids_limit`, `ulimits`."""
 
+import math
+
 from minikube.durations import parse_size
 from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.compose.lifecycle import read_restart_policy
@@ -7,7 +9,8 @@ from minikube.importers.yaml_nodes import Entry, Items, Scalar, Table
 from minikube.manifest.keys.limits import COUNT_LIMITS, LEAST_LIMITS, SIZE_LIMITS
 from minikube.manifest.validate import MAX_REPLICAS
 
-MOST = {"cpus": 4096, "pids": 2**62}
+LEAST = {"memory": LEAST_LIMITS["memory"], "cpus": 0.01, "pids": 1}
+MOST = {"memory": math.inf, "cpus": 4096, "pids": 2**62}
 
 SWARM = "is for Swarm, and `docker compose` does not use it either"
 
@@ -88,25 +91,24 @@ def read_pids(draft: ServiceDraft, entry: Entry) -> None:
 
 
 def _read_limit(draft: ServiceDraft, entry: Entry, source: str, key: str) -> None:
-    if key == "memory":
-        value: object = draft.size(entry, source, "limits", key)
-        text = value if isinstance(value, str) else ""
-    else:
-        text = draft.text(entry.value, source, "limits", key) or ""
-        value = text
+    """Read the limit that the manifest calls `key`. 0 and below are no limit, as in Compose."""
+    is_size = key == "memory"
+    text = draft.size(entry, source, "limits", key) if is_size else draft.text(entry.value, source, "limits", key)
     if not text:
         return
+    value: str | int | float = text
     if "${" not in text:
         try:
-            number = parse_size(text) if key == "memory" else float(text)
-            if number <= 0:  # as in Compose, no limit
-                return
-            if number < LEAST_LIMITS["memory"] if key == "memory" else not number <= MOST[key]:
-                raise ValueError
-            value = text if key == "memory" else int(text) if key == "pids" or text.isdigit() else max(0.01, number)
+            number = parse_size(text) if is_size else float(text)
         except (ValueError, OverflowError):
+            number = math.nan
+        if number <= 0:
+            return
+        if not LEAST[key] <= number <= MOST[key]:
             draft.refuse(entry.span, source, f"is no limit that a process can have — set limits.{key}")
             return
+        if not is_size:
+            value = int(number) if number == int(number) or key == "pids" else number
     draft.out.setdefault("limits", {})[key] = value
 
 

@@ -76,6 +76,7 @@ def _long_form(draft: ServiceDraft, table: Table) -> None:
 
 def _write(draft: ServiceDraft, span: Span, source: str, target: str, options: list[str]) -> None:
     """Add a mount to the service."""
+    target = target.rstrip("/") or "/" if target.startswith("/") else target
     volumes = draft.out.setdefault("volumes", [])
     position = len(volumes)
     mode = ",".join(word for word in options if word in VOLUME_OPTIONS)

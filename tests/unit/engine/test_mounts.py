@@ -38,3 +38,8 @@ def test_a_link_to_nothing_is_an_error_and_no_directory_takes_its_place(tmp_path
     with pytest.raises(StartError, match=f"volumes: cannot create {tmp_path}/link: File exists"):
         create_sources([VolumeSpec(str(tmp_path / "link"), "/x")])
     assert os.path.islink(tmp_path / "link")
+
+
+def test_what_this_user_cannot_see_is_left_to_the_engine(tmp_path: Path, as_nobody: None) -> None:
+    """The engine of a user without root may run as root: it sees the directory."""
+    create_sources([VolumeSpec("/root/there", "/x", read_only=True), VolumeSpec("/root/there", "/x")])

@@ -53,3 +53,25 @@ def test_the_policy_of_deploy_wins_over_restart_and_is_never_without_either(tmp_
     assert imported(tmp_path, f"    restart: always\n{policy}").services["web"]["restart"] == "on-failure"
     assert imported(tmp_path, policy).services["web"]["restart"] == "on-failure"
     assert imported(tmp_path, "").services["web"]["restart"] == "never"
+
+
+@pytest.mark.parametrize(
+    ("line", "limits", "notes"),
+    [
+        ("mem_limit: 512m", {"memory": "512M"}, 0),
+        ("mem_limit: 1", None, 1),
+        ("mem_limit: 0", None, 0),
+        ("cpus: 2", {"cpus": 2}, 0),
+        ("cpus: '0.5'", {"cpus": 0.5}, 0),
+        ("cpus: 1e400", None, 1),
+        ("pids_limit: 100", {"pids": 100}, 0),
+        ("pids_limit: -1", None, 0),
+        ("pids_limit: some", None, 1),
+    ],
+)
+def test_a_limit_with_which_no_process_starts_is_left_out(
+    tmp_path: Path, line: str, limits: dict[str, object] | None, notes: int
+) -> None:
+    made = imported(tmp_path, f"    {line}\n")
+    assert made.services["web"].get("limits") == limits
+    assert len(made.notes) == notes

@@ -103,6 +103,6 @@ def _mount_target(node: Node) -> str:
     """Return the path in the container of a mount; empty where it cannot be told."""
     if isinstance(node, Table):
         target = node.get("target")
-        return target.text if isinstance(target, Scalar) else ""
+        return target.text.rstrip("/") if isinstance(target, Scalar) else ""
     parts = split_outside(_text(node), ":")
-    return parts[1] if len(parts) > 1 else parts[0]
+    return (parts[1] if len(parts) > 1 else parts[0]).rstrip("/")

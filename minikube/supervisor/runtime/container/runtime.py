@@ -130,7 +130,8 @@ class ContainerRuntime:
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         image = image_name(client.engine, identity.project, spec)
         entrypoint, command = await self._command(spec, image, env)
-        await trio.to_thread.run_sync(create_sources, spec.volumes)
+        # Abandoned by a stop: a file system that hangs must not hold it up.
+        await trio.to_thread.run_sync(create_sources, spec.volumes, abandon_on_cancel=True)
         plain, filed = split_environment(env, os.environ)
         with open_env_file(self._project_dir, filed) as env_file:
             arguments = create_arguments(
