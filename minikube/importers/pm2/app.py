@@ -82,32 +82,6 @@ LEFT_OUT = {
     "watch_delay": "there is no such setting",
     "watch_options": "there is no such setting",
 }
-KNOWN = (
-    *(
-        "name",
-        "script",
-        "args",
-        "exec_interpreter",
-        "interpreter",
-        "node_args",
-        "cwd",
-        "instances",
-        "exec_mode",
-        "watch",
-    ),
-    *(
-        "ignore_watch",
-        "max_memory_restart",
-        "env",
-        "autorestart",
-        "autostart",
-        "max_restarts",
-        "min_uptime",
-        "restart_delay",
-    ),
-    *("exp_backoff_restart_delay", "kill_timeout", "cron_restart", "namespace", "uid", "gid", "port", "treekill"),
-    *("stop_exit_codes", "instance_var", *LEFT_OUT),
-)
 
 
 class App:
@@ -144,7 +118,7 @@ class App:
                 text = f"is for `pm2 start --env {key[4:]}` — write its variables in a file such as {key[4:]}.toml,"
                 keys.refuse(key, f"{text} and run `minikube up -f supervisor.toml -f {key[4:]}.toml`")
         keys.refuse_all(LEFT_OUT)
-        keys.finish(KNOWN, TOOL)
+        keys.finish(TOOL)
         return {self.label: self.made} | more
 
     def environment(self) -> None:

@@ -61,7 +61,7 @@ def _apps(root: Node, notes: Notes) -> list[Table]:
         entry = top.entry("apps") or top.entry("pm2")
         found = entry.value if entry else None
         top.refuse_all(LEFT_OUT)
-        top.finish(("apps", "pm2", *LEFT_OUT), TOOL)
+        top.finish(TOOL)
     nodes = found.items if isinstance(found, Items) else (found,)
     apps = [node for node in nodes if isinstance(node, Table)]
     for node in nodes:

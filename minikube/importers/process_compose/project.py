@@ -79,9 +79,7 @@ def read(found: Found, destination: Destination) -> Imported:
     env = _environment(top, texts)
     name = _project_name(top)
     top.refuse_all(LEFT_OUT)
-    top.finish(
-        ("processes", "environment", "name", "vars", "shell", "extends", "disable_env_expansion", *LEFT_OUT), TOOL
-    )
+    top.finish(TOOL)
     dotenv = () if project.dotenv_each else ({"path": destination.path(".env"), "required": False},)
     return Imported(
         tool=TOOL,
@@ -262,7 +260,7 @@ def _shell(top: TableKeys) -> tuple[str, ...]:
     keys.refuse_all(
         dict.fromkeys(("elevated_shell_command", "elevated_shell_argument"), "no service gets rights of its own")
     )
-    keys.finish(("shell_command", "shell_argument"), TOOL)
+    keys.finish(TOOL)
     return () if (command, argument) == ("bash", "-c") else (command, argument)
 
 

@@ -51,12 +51,6 @@ CONDITIONS = {
     "process_completed": "exited",
     "process_completed_successfully": "completed",
 }
-KNOWN = (
-    *("command", "entrypoint", "environment", "env_file", "availability", "depends_on", "liveness_probe"),
-    *("readiness_probe", "ready_log_line", "shutdown", "working_dir", "namespace", "replicas", "description", "vars"),
-    *("disabled", "is_disabled", "is_daemon", "is_foreground", "is_tty", "is_interactive", "is_dotenv_disabled"),
-    *("schedule", "watch", "log_configuration", "success_exit_codes", "extends", "is_template_disabled", *LEFT_OUT),
-)
 
 
 class Project(Struct, frozen=True):
@@ -118,7 +112,7 @@ class Service:
             keys.notes.refuse(keys.span(), keys.source, text)
             return None
         keys.refuse_all(LEFT_OUT)
-        keys.finish(KNOWN, TOOL)
+        keys.finish(TOOL)
         give_port(self.made, keys.notes, keys.first_line(), keys.source, str(keys.path[1]))
         return self.made
 
@@ -237,7 +231,7 @@ class Service:
         table = TableKeys(node, keys.notes, keys.name(name), keys.path) if isinstance(node, Table) else None
         word = table.text("condition") if table else None
         if table:
-            table.finish(("condition",), TOOL)
+            table.finish(TOOL)
         if word is None:
             keys.inexact(name, target, "no condition is named: started, as process-compose documents it")
         elif word not in CONDITIONS:

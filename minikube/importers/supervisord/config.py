@@ -71,7 +71,7 @@ def read(found: Found, destination: Destination) -> Imported:
     _order(services, priorities)
     env = environment(own, Expansions("", {}), ("env",))
     own.refuse_all(LEFT_OUT)
-    own.finish((*LEFT_OUT, "environment", "user", "directory", "umask"))
+    own.finish()
     _refuse_sections(sections, notes)
     if not programs:
         raise source_error(found.path, "has no [program:NAME] section, and no file that it includes here has one")
@@ -90,7 +90,7 @@ def _load(path: Path, destination: Destination, notes: Notes, sources: list[Sour
     here = path.absolute().parent
     files = include.marked("files")
     if files is None:
-        include.finish(("files",))
+        include.finish()
         return sections
     for pattern in Expansions("", {}).convert(files).split():
         matches = sorted(match for match in glob.glob(os.path.join(here, pattern)) if os.path.isfile(match))
@@ -100,7 +100,7 @@ def _load(path: Path, destination: Destination, notes: Notes, sources: list[Sour
             raise source_error(path, f"includes more than {MOST_FILES} files", include.span("files").line)
         for match in matches:
             sections = merge_sections(sections, _parse(Path(match), destination, sources))
-    include.finish(("files",))
+    include.finish()
     return sections
 
 
@@ -134,7 +134,7 @@ def _groups(sections: dict[str, Section], names: dict[str, str], notes: Notes) -
                 )
             elif program.strip():
                 options.refuse("programs", f"there is no [program:{program.strip()}]")
-        options.finish(("programs", "priority"))
+        options.finish()
     return found
 
 

@@ -43,22 +43,6 @@ LEFT_OUT = {
     "stderr_logfile_maxbytes": "stderr is in the same log as stdout",
     "stderr_logfile_backups": "stderr is in the same log as stdout",
 }
-KNOWN = (
-    *(
-        "command",
-        "process_name",
-        "numprocs",
-        "numprocs_start",
-        "directory",
-        "umask",
-        "priority",
-        "autostart",
-        "autorestart",
-    ),
-    *("startsecs", "startretries", "exitcodes", "stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup", "user"),
-    *("redirect_stderr", "stdout_logfile", "stderr_logfile", "stdout_logfile_maxbytes", "stdout_logfile_backups"),
-    *("environment", *LEFT_OUT),
-)
 _NUMBER = re.compile(r"%\(process_num\)")
 
 
@@ -119,7 +103,7 @@ class Program:
             path = ("services", next(iter(made)))
             options.notes.inexact(options.header, f"[program:{self.name}]", path, renamed(self.name, self.label))
         options.refuse_all(LEFT_OUT)
-        options.finish(KNOWN)
+        options.finish()
         return made
 
     def groups(self) -> tuple[str, ...]:

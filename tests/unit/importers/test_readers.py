@@ -18,6 +18,7 @@ from minikube.importers.shell_lines import from_shell, line_keys
 from minikube.manifest import load_manifest
 from minikube.manifest.keys.commands import find_shell_syntax
 from minikube.model import NAME_PATTERN
+from tests.unit.importers import keys_of_tools
 
 
 def imported(file: str, text: str) -> dict[str, Any]:
@@ -369,10 +370,37 @@ def tree(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
     )
 
 
-def _process_compose_keys() -> tuple[str, ...]:
-    from minikube.importers.process_compose.probes import PROBE_KEYS
-    from minikube.importers.process_compose.service import KNOWN
+@pytest.mark.parametrize(
+    ("file", "text", "keys"),
+    [
+        ("process-compose.yaml", "processes: {{a: {{command: x, {key}: 1}}}}", keys_of_tools.PROCESS_COMPOSE),
+        (
+            "process-compose.yaml",
+            "processes: {{a: {{command: x, readiness_probe: {{exec: {{command: x}}, {key}: 1}}}}}}",
+            keys_of_tools.PROCESS_COMPOSE_PROBE,
+        ),
+        ("pm2.yaml", "apps: [{{script: x, {key}: 1}}]", keys_of_tools.PM2),
+        ("supervisord.conf", "[program:a]\ncommand=x\n{key}=1\n", keys_of_tools.SUPERVISORD),
+    ],
+)
+def test_each_key_of_a_tool_is_known_and_a_mistyped_one_has_the_nearest(
+    file: str, text: str, keys: tuple[str, ...], tmp_path: Path
+) -> None:
+    for key in keys:
+        if f"{key}:" in text or f"{key}=" in text:
+            continue
+        for written, unknown in ((key, 0), (f"{key}z", 1)):
+            (tmp_path / file).write_text(text.format(key=written))
+            try:
+                notes = import_source(tmp_path / file, None).notes
+            except UsageError:  # `extends: 1`
+                continue
+            found = [note.text for note in notes if " no key of " in note.text or " no option of " in note.text]
+            assert len(found) == unknown, (written, found)
+            assert all("(did you mean " in note for note in found)
 
+
+def _process_compose_keys() -> tuple[str, ...]:
     below = (
         "restart",
         "condition",
@@ -386,7 +414,7 @@ def _process_compose_keys() -> tuple[str, ...]:
         "paths",
         "rotation",
     )
-    return (*KNOWN, *PROBE_KEYS, *below, "a", "b", "web")
+    return (*keys_of_tools.PROCESS_COMPOSE, *keys_of_tools.PROCESS_COMPOSE_PROBE, *below, "a", "b", "web")
 
 
 @settings(max_examples=30, deadline=None)
@@ -410,9 +438,9 @@ def test_any_tree_of_process_compose_becomes_a_manifest_or_is_refused(
 
 
 def _pm2_keys() -> tuple[str, ...]:
-    from minikube.importers.pm2.app import ALIASES, KNOWN
+    from minikube.importers.pm2.app import ALIASES
 
-    return (*KNOWN, *ALIASES, "env_production", "PORT")
+    return (*keys_of_tools.PM2, *ALIASES, "env_production", "PORT")
 
 
 @settings(max_examples=30, deadline=None)
@@ -423,19 +451,13 @@ def test_any_tree_of_pm2_becomes_a_manifest_or_is_refused(apps: list[dict[str, A
     loads_or_says_why("ecosystem.json", json.dumps({"apps": apps}))
 
 
-def _supervisord_options() -> tuple[str, ...]:
-    from minikube.importers.supervisord.program import KNOWN
-
-    return KNOWN
-
-
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
             st.sampled_from(["program:a", "program:b c", "group:g", "supervisord", "include", "eventlistener:e", "x"]),
             st.dictionaries(
-                st.sampled_from((*_supervisord_options(), "programs", "files")),
+                st.sampled_from((*keys_of_tools.SUPERVISORD, "programs", "files")),
                 WORDS | TEXTS | st.integers(-9, 99).map(str),
             ),
         )
