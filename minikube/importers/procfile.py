@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
-from minikube.importers.names import NO_LABEL, service_names
+from minikube.importers.names import renamed, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.shell_lines import from_shell, line_keys
 from minikube.importers.source import Destination, read_source, source_error, source_file
@@ -127,7 +127,7 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
         notes.inexact(span, line.name, (*path, key) if key else path, text)
 
     if label != line.name:
-        note("", f"the name {line.name} {NO_LABEL}")
+        note("", renamed(line.name, label))
     keys = line_keys(from_shell(line.command))
     cwd = reading.destination.path(keys.pop("cwd", "."))
     service = keys | ({"cwd": cwd} if cwd != "." else {})

@@ -88,6 +88,10 @@ def read_source(path: Path, name: str = "") -> str:
     """
     shown = name or path
     try:
+        if (
+            path.exists() and not path.is_file()
+        ):  # to open a pipe, such as a `.env` of a password manager, may wait for ever
+            raise source_error(shown, "is no regular file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

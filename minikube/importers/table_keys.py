@@ -1,7 +1,7 @@
 """The keys of a table of a source, each taken once: values of the expected kind, notes on the others, and on what is not known."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from minikube.importers.result import KeyPath, Notes, Span
@@ -25,7 +25,7 @@ class TableKeys:
         self.notes = notes
         self.source = source
         self.path = path
-        self._taken: set[str] = set()
+        self._taken: dict[str, None] = {}
 
     def __contains__(self, key: str) -> bool:
         entry = self.table.entries.get(key)
@@ -51,7 +51,7 @@ class TableKeys:
 
     def entry(self, key: str) -> Entry | None:
         """Take a key. Returns None where it is missing or has no value."""
-        self._taken.add(key)
+        self._taken[key] = None
         entry = self.table.entries.get(key)
         return None if entry is None or is_nothing(entry.value) else entry
 
@@ -86,9 +86,9 @@ class TableKeys:
         self.notes.inexact(self.span(key), self.name(key), (*self.path, *below), text)
 
     def refuse(self, key: str, text: str) -> None:
-        """Take a key, and note why it is left out; do nothing where it is missing."""
+        """Take a key, and note why it is left out; do nothing else where it is missing."""
+        self._taken[key] = None
         if key in self.table.entries:
-            self._taken.add(key)
             self.notes.refuse(self.span(key), self.name(key), text)
 
     def refuse_all(self, reasons: Mapping[str, str]) -> None:
@@ -96,11 +96,14 @@ class TableKeys:
         for key, reason in reasons.items():
             self.refuse(key, reason)
 
-    def finish(self, known: Collection[str], tool: str) -> None:
-        """Note each key that was not taken. Keys that begin with `x-` mean nothing to a tool; anchors stand there."""
+    def finish(self, tool: str) -> None:
+        """Note each key that was not taken. Keys that begin with `x-` mean nothing to a tool; anchors stand there.
+
+        Call it once all keys that the tool has were taken, whether they are there or not: the nearest of them is named.
+        """
         for key in self.table.entries:
             if key not in self._taken and not key.startswith("x-"):
-                text = f"is no key of {tool}{did_you_mean(key, known)}"
+                text = f"is no key of {tool}{did_you_mean(key, self._taken)}"
                 self.notes.refuse(self.span(key), self.name(key), text)
 
     def _of_kind(self, key: str, convert: Callable[[Node], T | None], kind: str) -> T | None:

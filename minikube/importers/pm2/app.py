@@ -13,6 +13,7 @@ from minikube.importers.source import Destination, join_paths
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Scalar, Table, plain_value
 from minikube.manifest.keys.limits import LEAST_LIMITS
+from minikube.manifest.validate import MAX_REPLICAS
 from minikube.manifest.values import parse_schedule, parse_watch
 
 TOOL = "pm2"
@@ -81,32 +82,6 @@ LEFT_OUT = {
     "watch_delay": "there is no such setting",
     "watch_options": "there is no such setting",
 }
-KNOWN = (
-    *(
-        "name",
-        "script",
-        "args",
-        "exec_interpreter",
-        "interpreter",
-        "node_args",
-        "cwd",
-        "instances",
-        "exec_mode",
-        "watch",
-    ),
-    *(
-        "ignore_watch",
-        "max_memory_restart",
-        "env",
-        "autorestart",
-        "autostart",
-        "max_restarts",
-        "min_uptime",
-        "restart_delay",
-    ),
-    *("exp_backoff_restart_delay", "kill_timeout", "cron_restart", "namespace", "uid", "gid", "port", "treekill"),
-    *("stop_exit_codes", "instance_var", *LEFT_OUT),
-)
 
 
 class App:
@@ -143,7 +118,7 @@ class App:
                 text = f"is for `pm2 start --env {key[4:]}` — write its variables in a file such as {key[4:]}.toml,"
                 keys.refuse(key, f"{text} and run `minikube up -f supervisor.toml -f {key[4:]}.toml`")
         keys.refuse_all(LEFT_OUT)
-        keys.finish(KNOWN, TOOL)
+        keys.finish(TOOL)
         return {self.label: self.made} | more
 
     def environment(self) -> None:
@@ -162,14 +137,12 @@ class App:
     def instances(self) -> None:
         """Set `replicas` and `port`."""
         keys = self.keys
-        text = keys.text("instances")
-        count = keys.integer("instances") if text != "max" else 0
+        count = instances(keys)
         cluster = (keys.text("exec_mode") or "").startswith("cluster")
-        if count is not None and count <= 0:
-            count = max(1, (os.cpu_count() or 1) + count)
-            keys.inexact("instances", "replicas", f"{text} is as many as this machine has CPUs: {count}")
+        text = keys.text("instances") or "1"
+        if text == "max" or (keys.integer("instances") or 1) < 1 or text == "0":
             self.made["replicas"] = count
-        count = min(count or 1, 1000)
+            keys.inexact("instances", "replicas", f"{text} is as many as this machine has CPUs: {count}")
         if count > 1:
             self.made["replicas"] = count
         port = self.port()
@@ -323,6 +296,14 @@ class App:
         what = f"restarts {self.label} at its times, one replica after the other"
         keys.notes.inexact(keys.span("cron_restart"), keys.name("cron_restart"), ("services", label), what)
         return {label: {"command": ["minikube", "restart", self.label], "schedule": schedule, "restart": "never"}}
+
+
+def instances(keys: TableKeys) -> int:
+    """Return how many instances an app has; of `max`, 0 and negative numbers, by the CPUs of this machine."""
+    count = 0 if keys.text("instances") == "max" else keys.integer("instances")
+    if count is None:
+        return 1
+    return min(count if count > 0 else max(1, (os.cpu_count() or 1) + count), MAX_REPLICAS)
 
 
 def canonical(app: Table) -> Table:

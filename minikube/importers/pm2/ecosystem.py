@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from minikube.importers.detect import Found
-from minikube.importers.names import NO_LABEL, service_names
-from minikube.importers.pm2.app import TOOL, App, canonical
+from minikube.importers.names import renamed, service_names
+from minikube.importers.pm2.app import TOOL, App, canonical, instances
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.source import Destination, read_source, source_error, source_file
 from minikube.importers.table_keys import TableKeys
@@ -61,7 +61,7 @@ def _apps(root: Node, notes: Notes) -> list[Table]:
         entry = top.entry("apps") or top.entry("pm2")
         found = entry.value if entry else None
         top.refuse_all(LEFT_OUT)
-        top.finish(("apps", "pm2", *LEFT_OUT), TOOL)
+        top.finish(TOOL)
     nodes = found.items if isinstance(found, Items) else (found,)
     apps = [node for node in nodes if isinstance(node, Table)]
     for node in nodes:
@@ -79,11 +79,12 @@ def _labels(tables: list[TableKeys]) -> list[str]:
         name = keys.text("name") or re.sub(r"\.[A-Za-z]+$", "", (script or ["app"])[0].rpartition("/")[2]) or "app"
         counted[name] = counted.get(name, 0) + 1
         unique.append(name if counted[name] == 1 else f"{name} {counted[name]}")
-    labels = service_names(unique)
+    counts = {name: instances(keys) for keys, name in zip(tables, unique, strict=True)}
+    labels = service_names(unique, counts)
     for keys, name in zip(tables, unique, strict=True):
         written = keys.text("name")
         if written and written != labels[name]:
             span = Span(keys.span("name").file, keys.span("name").line, keys.span("name").line)
-            reason = "stands twice" if name != written else NO_LABEL
-            keys.notes.inexact(span, keys.name("name"), ("services", labels[name]), f"the name {written} {reason}")
+            text = f"the name {written} stands twice" if name != written else renamed(name, labels[name])
+            keys.notes.inexact(span, keys.name("name"), ("services", labels[name]), text)
     return [labels[name] for name in unique]

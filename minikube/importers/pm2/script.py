@@ -76,6 +76,8 @@ def _interpreter_of_content(script: str, path: Path) -> str:
     pm2 takes it for one of node, unless it is a binary. One that names its interpreter is better run with that.
     """
     try:
+        if not path.is_file():  # to open a pipe may wait for ever
+            raise FileNotFoundError
         with path.open("rb") as file:
             start = file.read(256)
         executable = os.access(path, os.X_OK)

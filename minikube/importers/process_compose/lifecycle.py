@@ -50,7 +50,7 @@ def restart_keys(process: TableKeys) -> dict[str, Any]:
         made["on_exit"] = "stop-all"
     if keys.boolean("exit_on_skipped"):
         keys.refuse("exit_on_skipped", 'write on_exit = "stop-all-on-failure" in the services that it depends on')
-    keys.finish(("restart", "backoff_seconds", "max_restarts", "exit_on_end", "exit_on_skipped"), TOOL)
+    keys.finish(TOOL)
     return made
 
 
@@ -76,7 +76,7 @@ def stop_keys(process: TableKeys, texts: Texts, *, bash: bool) -> dict[str, Any]
     if keys.boolean("parent_only"):
         keys.inexact("parent_only", "", "the signal is always sent to all processes of the service")
     keys.refuse("send_keys", "no keys are sent — the signal ends it")
-    keys.finish(("command", "timeout_seconds", "signal", "parent_only", "send_keys"), TOOL)
+    keys.finish(TOOL)
     return {"stop": stop} if stop else {}
 
 
@@ -99,7 +99,7 @@ def schedule_keys(process: TableKeys) -> dict[str, Any]:
     keys.refuse("timezone", "times are those of this machine")
     if (keys.integer("max_concurrent") or 1) > 1:
         keys.inexact("max_concurrent", "", "it never runs twice at a time")
-    keys.finish(("cron", "interval", "run_on_start", "timezone", "max_concurrent"), TOOL)
+    keys.finish(TOOL)
     return made
 
 
@@ -116,7 +116,7 @@ def watch_keys(process: TableKeys, locate: Callable[[str], str]) -> dict[str, An
     reasons = dict.fromkeys(("max_entries", "buffer_size", "debounce"), "there is no such setting")
     keys.refuse_all(reasons | {"cascade": "services that depend on it are not restarted with it"})
     keys.refuse("disable_default_excludes", "what the project's .gitignore leaves out is left out")
-    keys.finish(("paths", *reasons, "cascade", "disable_default_excludes"), TOOL)
+    keys.finish(TOOL)
     return {"watch": patterns} if patterns else {}
 
 
@@ -125,7 +125,7 @@ def _watched(table: TableKeys, locate: Callable[[str], str]) -> list[str]:
     path = locate(table.text("path") or ".").rstrip("/") or "/"
     includes, excludes = table.strings("include") or [], table.strings("exclude") or []
     below = [f"{path}/{word if '/' in word else f'**/{word}'}" for word in includes] or [path]
-    table.finish(("path", "include", "exclude"), TOOL)
+    table.finish(TOOL)
     good: list[str] = []
     for pattern in [*below, *(f"!{path}/{word if '/' in word else f'**/{word}'}" for word in excludes)]:
         try:
@@ -150,7 +150,7 @@ def log_keys(process: TableKeys) -> dict[str, Any]:
             made["max_age"] = f"{min(days, 3650)}d"
         own = "each service has its log in .minikube/logs"
         rotation.refuse_all({"directory": own, "filename": own, "compress": "older files are not compressed"})
-        rotation.finish(("max_size_mb", "max_backups", "max_age_days", "directory", "filename", "compress"), TOOL)
+        rotation.finish(TOOL)
     for key in keys.keys:
         if key != "rotation":
             keys.refuse(key, "each line has its time and stream; `minikube logs` chooses what it shows")

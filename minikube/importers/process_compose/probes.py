@@ -13,10 +13,6 @@ from minikube.importers.shell_lines import line_keys
 from minikube.importers.table_keys import TableKeys
 
 LOCAL_HOSTS = ("", "127.0.0.1", "localhost", "0.0.0.0", "::1", "[::1]")
-PROBE_KEYS = (
-    *("exec", "http_get", "initial_delay_seconds", "period_seconds", "timeout_seconds", "success_threshold"),
-    "failure_threshold",
-)
 _LOG_SYNTAX = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -47,6 +43,8 @@ def readiness(keys: TableKeys, probing: Probing) -> dict[str, Any]:
         keys.refuse("liveness_probe", "concerns daemons only — health.restart_after restarts what fails its check")
     else:
         keys.inexact(name, "health", f"{TOOL} acts on it for daemons only; here it says whether the service is ready")
+    for kind in ("http_get", "exec"):  # the one that is not read is known, too
+        probe.entry(kind)
     found = _http(keys, probe, probing) if "http_get" in probe else _exec(probe, probing)
     if not found:
         keys.refuse(name, "has neither http_get nor exec that can be taken")
@@ -71,7 +69,7 @@ def _timing(probe: TableKeys, probing: Probing, *, restarting: bool) -> dict[str
     elif restarting:
         text = f"{TOOL} stops the process after {failures} failures; here it is no longer found in the registry"
         probe.inexact("failure_threshold", "failures", text)
-    probe.finish(PROBE_KEYS, TOOL)
+    probe.finish(TOOL)
     return times
 
 
@@ -82,7 +80,7 @@ def _exec(probe: TableKeys, probing: Probing) -> dict[str, Any]:
         return {}
     text = probing.texts.convert(command, for_shell=True)
     working_dir = table.text("working_dir")
-    table.finish(("command", "working_dir"), TOOL)
+    table.finish(TOOL)
     if working_dir and probing.texts.convert(working_dir) != probing.working_dir:
         return {"health": {"shell": f"cd {shlex.quote(probing.texts.convert(working_dir))}\n{text.strip()}"}}
     keys = line_keys(text, bash=probing.bash)
@@ -103,7 +101,7 @@ def _http(keys: TableKeys, probe: TableKeys, probing: Probing) -> dict[str, Any]
     status = table.integer("status_code")
     if status not in (None, 200):
         table.inexact("status_code", "", "each status from 200 to 299 passes")
-    table.finish(("host", "scheme", "path", "port", "num_port", "headers", "status_code"), TOOL)
+    table.finish(TOOL)
     path = parts["path"] if parts["path"].startswith("/") else f"/{parts['path']}"
     if any(map(has_function, parts.values())) or re.search(r"[\s\x00-\x1f]", "".join(parts.values())):
         probe.refuse("http_get", "is no URL with plain variables")

@@ -12,7 +12,7 @@ from typing import Any
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
 from minikube.importers.manifest_text import LISTENING
-from minikube.importers.names import NO_LABEL, dns_label, service_names
+from minikube.importers.names import dns_label, renamed, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
 from minikube.importers.process_compose.service import (
@@ -27,6 +27,7 @@ from minikube.importers.result import Imported, Notes, SourceFile
 from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
+from minikube.manifest.validate import MAX_REPLICAS
 
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
@@ -78,9 +79,7 @@ def read(found: Found, destination: Destination) -> Imported:
     env = _environment(top, texts)
     name = _project_name(top)
     top.refuse_all(LEFT_OUT)
-    top.finish(
-        ("processes", "environment", "name", "vars", "shell", "extends", "disable_env_expansion", *LEFT_OUT), TOOL
-    )
+    top.finish(TOOL)
     dotenv = () if project.dotenv_each else ({"path": destination.path(".env"), "required": False},)
     return Imported(
         tool=TOOL,
@@ -200,14 +199,13 @@ def _project(
 ) -> tuple[Project, dict[str, TableKeys]]:
     """Return what all processes share, and the keys of each process with its place in the manifest."""
     kept = {name: keys for name, keys in tables.items() if not keys.boolean("is_daemon")}
-    names = service_names(kept)
+    names = service_names(kept, {name: keys.integer("replicas") or 1 for name, keys in kept.items()})
     named = {}
     for name, keys in tables.items():
         label = names.get(name, name)
         named[name] = TableKeys(keys.table, keys.notes, keys.source, ("services", label))
         if name in names and label != name:
-            text = f"the name {name} {NO_LABEL}"
-            keys.notes.inexact(keys.first_line(), keys.source, ("services", label), text)
+            keys.notes.inexact(keys.first_line(), keys.source, ("services", label), renamed(name, label))
         keys.entry("extends")
         named[name].entry("extends")
     ports = [texts.convert(port, templates=False) for keys in kept.values() for port in set(_probed_ports(keys))]
@@ -249,7 +247,7 @@ def _probed_ports(keys: TableKeys) -> Iterator[str]:
 
 def _replica_names(process: str, keys: TableKeys) -> list[str]:
     """Return the names of the replicas of a process, by which others may depend on them."""
-    count = min(keys.integer("replicas") or 1, 1000)
+    count = min(keys.integer("replicas") or 1, MAX_REPLICAS)
     return [f"{process}-{number:0{len(str(count))}}" for number in range(count)] if count > 1 else []
 
 
@@ -262,7 +260,7 @@ def _shell(top: TableKeys) -> tuple[str, ...]:
     keys.refuse_all(
         dict.fromkeys(("elevated_shell_command", "elevated_shell_argument"), "no service gets rights of its own")
     )
-    keys.finish(("shell_command", "shell_argument"), TOOL)
+    keys.finish(TOOL)
     return () if (command, argument) == ("bash", "-c") else (command, argument)
 
 

@@ -27,6 +27,7 @@ from minikube.importers.shell_lines import going_on, line_keys
 from minikube.importers.source import Destination, join_paths
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
+from minikube.manifest.validate import MAX_REPLICAS
 
 LEFT_OUT = {
     "log_location": "each service has its log in .minikube/logs — see `minikube logs`",
@@ -50,12 +51,6 @@ CONDITIONS = {
     "process_completed": "exited",
     "process_completed_successfully": "completed",
 }
-KNOWN = (
-    *("command", "entrypoint", "environment", "env_file", "availability", "depends_on", "liveness_probe"),
-    *("readiness_probe", "ready_log_line", "shutdown", "working_dir", "namespace", "replicas", "description", "vars"),
-    *("disabled", "is_disabled", "is_daemon", "is_foreground", "is_tty", "is_interactive", "is_dotenv_disabled"),
-    *("schedule", "watch", "log_configuration", "success_exit_codes", "extends", "is_template_disabled", *LEFT_OUT),
-)
 
 
 class Project(Struct, frozen=True):
@@ -87,7 +82,9 @@ class Service:
         self.project = project
         self.base = base
         self.made: dict[str, Any] = {}
-        self.replicas = max(keys.integer("replicas") or 1, 1)
+        self.replicas = min(max(keys.integer("replicas") or 1, 1), MAX_REPLICAS)
+        if (keys.integer("replicas") or 1) > MAX_REPLICAS:
+            keys.inexact("replicas", "replicas", f"{MAX_REPLICAS} is the most")
         variables = dict(project.texts.variables) | template_variables(keys)
         variables[REPLICA_VARIABLE] = "${REPLICA}" if self.replicas > 1 else "0"
         self.texts = Texts(project.texts.expands, variables)
@@ -115,7 +112,7 @@ class Service:
             keys.notes.refuse(keys.span(), keys.source, text)
             return None
         keys.refuse_all(LEFT_OUT)
-        keys.finish(KNOWN, TOOL)
+        keys.finish(TOOL)
         give_port(self.made, keys.notes, keys.first_line(), keys.source, str(keys.path[1]))
         return self.made
 
@@ -234,7 +231,7 @@ class Service:
         table = TableKeys(node, keys.notes, keys.name(name), keys.path) if isinstance(node, Table) else None
         word = table.text("condition") if table else None
         if table:
-            table.finish(("condition",), TOOL)
+            table.finish(TOOL)
         if word is None:
             keys.inexact(name, target, "no condition is named: started, as process-compose documents it")
         elif word not in CONDITIONS:

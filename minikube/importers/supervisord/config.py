@@ -51,14 +51,15 @@ def read(found: Found, destination: Destination) -> Imported:
     sources: list[SourceFile] = []
     sections = _load(found.path, destination, notes, sources)
     programs = {name: section for name, section in sections.items() if name.startswith("program:")}
-    names = service_names(name.partition(":")[2].strip() for name in programs)
+    counts = {_own_name(name): Options(section, notes).integer("numprocs") or 1 for name, section in programs.items()}
+    names = service_names(counts, counts)
     own = Options(sections.get("supervisord"), notes)
     shared = _shared(own, destination, notes)
     groups = _groups(sections, names, notes)
     services: dict[str, dict[str, Any]] = {}
     priorities: dict[str, int] = {}
     for name, section in programs.items():
-        program_name = name.partition(":")[2].strip()
+        program_name = _own_name(name)
         options = Options(section, notes)
         program = Program(
             options, program_name, names[program_name], shared, groups.get(program_name, ("", FIRST_PRIORITY))
@@ -70,11 +71,16 @@ def read(found: Found, destination: Destination) -> Imported:
     _order(services, priorities)
     env = environment(own, Expansions("", {}), ("env",))
     own.refuse_all(LEFT_OUT)
-    own.finish((*LEFT_OUT, "environment", "user", "directory", "umask"))
+    own.finish()
     _refuse_sections(sections, notes)
     if not programs:
         raise source_error(found.path, "has no [program:NAME] section, and no file that it includes here has one")
     return Imported(tool=TOOL, sources=tuple(sources), services=services, env=env, notes=notes.in_order())
+
+
+def _own_name(section: str) -> str:
+    """Return the name of a program or group from that of its section: `web` of `program:web`."""
+    return section.partition(":")[2].strip()
 
 
 def _load(path: Path, destination: Destination, notes: Notes, sources: list[SourceFile]) -> dict[str, Section]:
@@ -84,7 +90,7 @@ def _load(path: Path, destination: Destination, notes: Notes, sources: list[Sour
     here = path.absolute().parent
     files = include.marked("files")
     if files is None:
-        include.finish(("files",))
+        include.finish()
         return sections
     for pattern in Expansions("", {}).convert(files).split():
         matches = sorted(match for match in glob.glob(os.path.join(here, pattern)) if os.path.isfile(match))
@@ -94,7 +100,7 @@ def _load(path: Path, destination: Destination, notes: Notes, sources: list[Sour
             raise source_error(path, f"includes more than {MOST_FILES} files", include.span("files").line)
         for match in matches:
             sections = merge_sections(sections, _parse(Path(match), destination, sources))
-    include.finish(("files",))
+    include.finish()
     return sections
 
 
@@ -128,7 +134,7 @@ def _groups(sections: dict[str, Section], names: dict[str, str], notes: Notes) -
                 )
             elif program.strip():
                 options.refuse("programs", f"there is no [program:{program.strip()}]")
-        options.finish(("programs", "priority"))
+        options.finish()
     return found
 
 

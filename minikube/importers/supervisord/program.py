@@ -12,11 +12,12 @@ from msgspec import Struct
 
 from minikube.durations import parse_size
 from minikube.importers.manifest_text import give_port
-from minikube.importers.names import MANUAL_PROFILE, NO_LABEL, dns_label, free_label
+from minikube.importers.names import MANUAL_PROFILE, dns_label, free_label, renamed
 from minikube.importers.result import Notes
 from minikube.importers.source import Destination
 from minikube.importers.supervisord.values import HERE, Expansions, Options, environment
 from minikube.manifest.keys.commands import find_shell_syntax
+from minikube.manifest.validate import MAX_REPLICAS
 
 MOST_SERVICES = 50
 """The most processes that become services of their own."""
@@ -42,22 +43,6 @@ LEFT_OUT = {
     "stderr_logfile_maxbytes": "stderr is in the same log as stdout",
     "stderr_logfile_backups": "stderr is in the same log as stdout",
 }
-KNOWN = (
-    *(
-        "command",
-        "process_name",
-        "numprocs",
-        "numprocs_start",
-        "directory",
-        "umask",
-        "priority",
-        "autostart",
-        "autorestart",
-    ),
-    *("startsecs", "startretries", "exitcodes", "stopsignal", "stopwaitsecs", "stopasgroup", "killasgroup", "user"),
-    *("redirect_stderr", "stdout_logfile", "stderr_logfile", "stdout_logfile_maxbytes", "stdout_logfile_backups"),
-    *("environment", *LEFT_OUT),
-)
 _NUMBER = re.compile(r"%\(process_num\)")
 
 
@@ -110,15 +95,15 @@ class Program:
         else:
             made[self.label] = self.service(self.label, "${REPLICA}" if self.count > 1 else self.first, self.groups())
             if self.count > 1:
-                made[self.label]["replicas"] = min(self.count, 1000)
+                made[self.label]["replicas"] = min(self.count, MAX_REPLICAS)
                 if uses_number and self.first != 1:
                     text = f"the number of a replica counts from 1, not from {self.first}"
                     options.inexact("numprocs", ("services", self.label, "replicas"), text)
         if self.label != self.name:
-            text = f"the name {self.name} {NO_LABEL}"
-            options.notes.inexact(options.header, f"[program:{self.name}]", ("services", next(iter(made))), text)
+            path = ("services", next(iter(made)))
+            options.notes.inexact(options.header, f"[program:{self.name}]", path, renamed(self.name, self.label))
         options.refuse_all(LEFT_OUT)
-        options.finish(KNOWN)
+        options.finish()
         return made
 
     def groups(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ class Options:
     def __init__(self, section: Section | None, notes: Notes) -> None:
         self.section = section
         self.notes = notes
-        self._taken: set[str] = set()
+        self._taken: dict[str, None] = {}
 
     @property
     def header(self) -> Span:
@@ -50,7 +50,7 @@ class Options:
 
     def marked(self, option: str) -> str | None:
         """Take an option as `text` does, with `%(here)s` marked."""
-        self._taken.add(option)
+        self._taken[option] = None
         found = self.section.options.get(option) if self.section else None
         return found.value.strip() or None if found else None
 
@@ -73,8 +73,8 @@ class Options:
         self.notes.inexact(self.span(option), self.name(option), path, text)
 
     def refuse(self, option: str, text: str) -> None:
+        self._taken[option] = None
         if self.section and option in self.section.options:
-            self._taken.add(option)
             self.notes.refuse(self.span(option), self.name(option), text)
 
     def refuse_all(self, reasons: Mapping[str, str]) -> None:
@@ -89,10 +89,11 @@ class Options:
             span = Span(first.file, first.line, max([first.line, *ends]))
             self.notes.refuse(span, f"[{self.section.name}]", text)
 
-    def finish(self, known: Collection[str]) -> None:
-        """Note each option that was not taken."""
+    def finish(self) -> None:
+        """Note each option that was not taken. Call it once all options that supervisord has were taken: the nearest is named."""
+        known = tuple(self._taken)
         for option in self.section.options if self.section else ():
-            if option not in self._taken:
+            if option not in known:
                 self.refuse(option, f"is no option of {TOOL}{did_you_mean(option, known)}")
 
 

@@ -1,6 +1,7 @@
 """Readers of Procfiles, process-compose, supervisord and pm2: what any file becomes, and what each refuses in one line."""
 
 import json
+import os
 import tomllib
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,7 @@ from minikube.importers.shell_lines import from_shell, line_keys
 from minikube.manifest import load_manifest
 from minikube.manifest.keys.commands import find_shell_syntax
 from minikube.model import NAME_PATTERN
+from tests.unit.importers import keys_of_tools
 
 
 def imported(file: str, text: str) -> dict[str, Any]:
@@ -103,6 +105,29 @@ def test_names_become_different_dns_labels_and_labels_stay(names: list[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("process-compose.yaml", "processes: {a-2: {command: x}, a: {command: y, replicas: 2}, a_2: {command: z}}"),
+        (
+            "supervisord.conf",
+            "[program:a-2]\ncommand=x\n[program:a]\ncommand=y\nnumprocs=2\n[program:a_2]\ncommand=z\n",
+        ),
+        (
+            "pm2.json",
+            '[{"name": "a-2", "script": "x"}, {"name": "a", "script": "y", "instances": 2}, {"name": "a_2", "script": "z"}]',
+        ),
+    ],
+)
+def test_a_name_that_a_replica_has_becomes_another_one(file: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text)
+    made = import_source(tmp_path / file, tmp_path)
+    assert list(made.services) == ["a-2-alone", "a", "a-2-alone-2"]
+    assert "the name a-2 is that of a replica" in [note.text for note in made.notes]
+    (tmp_path / "supervisor.toml").write_text(write_manifest(made))
+    assert list(load_manifest(tmp_path / "supervisor.toml").services) == list(made.services)
+
+
+@pytest.mark.parametrize(
     ("line", "port"),
     [
         ("rails server -p 3000", 3000),
@@ -184,6 +209,20 @@ def test_a_file_that_cannot_be_imported_is_refused_with_its_line(file: str, text
     found = refused(file, text)
     assert found.startswith(message)
     assert "\n" not in found
+
+
+def test_a_pipe_beside_the_source_is_not_opened(tmp_path: Path) -> None:
+    """Password managers put one in the place of `.env`: to open it would wait for ever."""
+    os.mkfifo(tmp_path / ".env")
+    (tmp_path / "Procfile").write_text("web: serve $PORT\n")
+    assert import_source(tmp_path / "Procfile", tmp_path).services["web"]["port"] == "auto"
+    os.mkfifo(tmp_path / "run")
+    (tmp_path / "pm2.json").write_text('{"script": "run"}')
+    assert import_source(tmp_path / "pm2.json", tmp_path).services["run"]["command"] == ["run"]
+    os.mkfifo(tmp_path / "base.yaml")
+    (tmp_path / "process-compose.yaml").write_text("extends: base.yaml\nprocesses: {a: {command: x}}\n")
+    with pytest.raises(UsageError, match="is no regular file"):
+        import_source(tmp_path / "process-compose.yaml", tmp_path)
 
 
 def test_files_of_process_compose_merge_as_there(tmp_path: Path) -> None:
@@ -331,10 +370,37 @@ def tree(keys: tuple[str, ...]) -> st.SearchStrategy[Any]:
     )
 
 
-def _process_compose_keys() -> tuple[str, ...]:
-    from minikube.importers.process_compose.probes import PROBE_KEYS
-    from minikube.importers.process_compose.service import KNOWN
+@pytest.mark.parametrize(
+    ("file", "text", "keys"),
+    [
+        ("process-compose.yaml", "processes: {{a: {{command: x, {key}: 1}}}}", keys_of_tools.PROCESS_COMPOSE),
+        (
+            "process-compose.yaml",
+            "processes: {{a: {{command: x, readiness_probe: {{exec: {{command: x}}, {key}: 1}}}}}}",
+            keys_of_tools.PROCESS_COMPOSE_PROBE,
+        ),
+        ("pm2.yaml", "apps: [{{script: x, {key}: 1}}]", keys_of_tools.PM2),
+        ("supervisord.conf", "[program:a]\ncommand=x\n{key}=1\n", keys_of_tools.SUPERVISORD),
+    ],
+)
+def test_each_key_of_a_tool_is_known_and_a_mistyped_one_has_the_nearest(
+    file: str, text: str, keys: tuple[str, ...], tmp_path: Path
+) -> None:
+    for key in keys:
+        if f"{key}:" in text or f"{key}=" in text:
+            continue
+        for written, unknown in ((key, 0), (f"{key}z", 1)):
+            (tmp_path / file).write_text(text.format(key=written))
+            try:
+                notes = import_source(tmp_path / file, None).notes
+            except UsageError:  # `extends: 1`
+                continue
+            found = [note.text for note in notes if " no key of " in note.text or " no option of " in note.text]
+            assert len(found) == unknown, (written, found)
+            assert all("(did you mean " in note for note in found)
 
+
+def _process_compose_keys() -> tuple[str, ...]:
     below = (
         "restart",
         "condition",
@@ -348,7 +414,7 @@ def _process_compose_keys() -> tuple[str, ...]:
         "paths",
         "rotation",
     )
-    return (*KNOWN, *PROBE_KEYS, *below, "a", "b", "web")
+    return (*keys_of_tools.PROCESS_COMPOSE, *keys_of_tools.PROCESS_COMPOSE_PROBE, *below, "a", "b", "web")
 
 
 @settings(max_examples=30, deadline=None)
@@ -372,9 +438,9 @@ def test_any_tree_of_process_compose_becomes_a_manifest_or_is_refused(
 
 
 def _pm2_keys() -> tuple[str, ...]:
-    from minikube.importers.pm2.app import ALIASES, KNOWN
+    from minikube.importers.pm2.app import ALIASES
 
-    return (*KNOWN, *ALIASES, "env_production", "PORT")
+    return (*keys_of_tools.PM2, *ALIASES, "env_production", "PORT")
 
 
 @settings(max_examples=30, deadline=None)
@@ -385,19 +451,13 @@ def test_any_tree_of_pm2_becomes_a_manifest_or_is_refused(apps: list[dict[str, A
     loads_or_says_why("ecosystem.json", json.dumps({"apps": apps}))
 
 
-def _supervisord_options() -> tuple[str, ...]:
-    from minikube.importers.supervisord.program import KNOWN
-
-    return KNOWN
-
-
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
         st.tuples(
             st.sampled_from(["program:a", "program:b c", "group:g", "supervisord", "include", "eventlistener:e", "x"]),
             st.dictionaries(
-                st.sampled_from((*_supervisord_options(), "programs", "files")),
+                st.sampled_from((*keys_of_tools.SUPERVISORD, "programs", "files")),
                 WORDS | TEXTS | st.integers(-9, 99).map(str),
             ),
         )
