@@ -122,9 +122,11 @@ class App:
         return {self.label: self.made} | more
 
     def environment(self) -> None:
-        keys = self.keys.below("env", (*self.keys.path, "env"))
         env: dict[str, str] = {}
-        for name in keys.keys if keys else ():
+        keys = self.keys.below("env", (*self.keys.path, "env")) or TableKeys(
+            Table(self.keys.span(), "", {}), self.keys.notes, "", ()
+        )
+        for name in keys.keys:
             entry = keys.entry(name)
             if entry is None or not re.fullmatch(r"[^=\s]+", name):
                 keys.refuse(name, "has no value" if entry is None else "is no name of a variable")

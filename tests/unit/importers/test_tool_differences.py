@@ -43,7 +43,7 @@ def ran(tmp_path: Path, name: str) -> str:
 def test_a_line_of_process_compose_counts_its_replicas_from_0_in_each_shell(
     number: str, line: str, top: str, tmp_path: Path
 ) -> None:
-    text = "{}processes:\n  w:\n    replicas: 2\n    command: |\n      {}\n".format(top.format(), line.format(number))
+    text = f"{top.format()}processes:\n  w:\n    replicas: 2\n    command: |\n      {line.format(number)}\n"
     made(tmp_path, "process-compose.yaml", text)
     assert load_manifest(tmp_path / "supervisor.toml").warnings == ()
     assert ran(tmp_path, "w") == "w 1"
