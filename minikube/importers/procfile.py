@@ -59,7 +59,7 @@ CHECKED = " — add health to have it checked by more than a connection"
 
 _USES_PORT = re.compile(r"\$\{?PORT(?![A-Za-z0-9_])")
 _USES_PS = re.compile(r"\$\{?PS(?![A-Za-z0-9_])")
-_LISTENING = re.compile(r"^\s*(?:export\s+)?(PORT|HOST)[ \t]*=[ \t]*(.*)$", re.MULTILINE)
+_LISTENING = re.compile(r"^[ \t]*(?:export[ \t]+)?(PORT|HOST)[ \t]*=[ \t]*(.*)$", re.MULTILINE)
 RELEASE = "release"
 FIRST_PORT = 5000
 PORT_STEP = 100

@@ -161,7 +161,11 @@ def test_every_key_of_a_container_does_what_it_says(tmp_path: Path, engine: Engi
         assert "services.syntax.command: `&&` is not understood" in problems
         project.run("up", "-d")
         ended = {"exited", "fatal"}
-        eventually(lambda: {name for name, state in project.states().items() if state not in ended} == {"stdin"})
+        eventually(
+            lambda: {name for name, state in project.states().items() if state not in ended} == {"stdin"},
+            within=120,  # an engine makes one container after the other
+            what="all tasks have ended",
+        )
         printed = {name: lines(project, name) for name in project.states()}
         assert printed["own"] == ["entry /bin/echo cmd"]
         assert printed["command"] == ["entry x $HOME  y command"]

@@ -17,7 +17,7 @@ _DOLLAR = re.compile(
     r"\$\$(?P<escaped>[A-Za-z_])?|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<operator>:-|:=|-|=)?(?P<rest>[^{}]*)\}"
 )
-_TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_TEMPLATE = re.compile(r"\{\{(?:(?!\{\{).)*?\}\}", re.DOTALL)
 _PLAIN_TEMPLATE = re.compile(r"\{\{-?\s*\.([A-Za-z_][A-Za-z0-9_]*)\s*-?\}\}")
 
 
