@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
+from minikube.importers.manifest_text import port_number
 from minikube.importers.names import renamed, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.shell_lines import from_shell, line_keys
@@ -156,8 +157,8 @@ def _port(line: _Line) -> tuple[int | str, str] | None:
         return "auto", "a free port as PORT, where foreman gives {foreman}"
     if line.name == RELEASE:
         return None
-    if (named := _NAMED_PORT.search(line.command)) and 0 < int(named[1]) < 65536:
-        return int(named[1]), "is in its line: the service is registered with it"
+    if (named := _NAMED_PORT.search(line.command)) and (port := port_number(named[1])):
+        return port, "is in its line: the service is registered with it"
     if not _WEB_NAME.search(line.name):
         return None
     for pattern, default in DEFAULT_PORTS:
