@@ -41,9 +41,9 @@ CONTENT: tuple[tuple[str, Format], ...] = (
     (r"^\[(program|supervisord|group|fcgi-program):?", "supervisord"),
     (r"""^["']?processes["']?\s*:""", "process_compose"),
     (r"""^["']?services["']?\s*:""", "compose"),
-    (r"""^\s*["']?apps["']?\s*:""", "pm2"),
+    (r"""^[ \t]*["']?apps["']?\s*:""", "pm2"),
     (r"""\A\s*[\[{][\s\S]*["']script["']\s*:""", "pm2"),
-    (r"\A(\s*#.*\n|\s*\n)*[A-Za-z0-9_-]+:\s*\S", "procfile"),
+    (r"\A(?:[ \t]*(?:#.*)?\n)*+[ \t]*[A-Za-z0-9_-]+:\s*\S", "procfile"),
 )
 """What the text of a file with another name contains, in the order in which it is tried."""
 

@@ -119,7 +119,10 @@ def _dollar(text: str, at: int, quote: str) -> tuple[str, int]:
 
 def _joined(text: str) -> str:
     """Return a text with the lines joined that end in a backslash."""
-    return text if "'" in text else re.sub(r"[ \t]*\\\n[ \t]*", " ", text)
+    if "'" in text:
+        return text
+    first, *others = text.split("\\\n")
+    return " ".join([first.rstrip(" \t") if others else first, *(part.strip(" \t") for part in others)])
 
 
 def _plain_keys(text: str) -> dict[str, Any] | None:
@@ -129,9 +132,11 @@ def _plain_keys(text: str) -> dict[str, Any] | None:
         keys["cwd"] = match[1]
         text = text[match.end() :]
     env: dict[str, str] = {}
-    while match := _ASSIGNMENT.match(text):
+    at = 0
+    while match := _ASSIGNMENT.match(text, at):
         env[match[1]] = "".join(shlex.split(match[2]))
-        text = text[match.end() :]
+        at = match.end()
+    text = text[at:]
     text = re.sub(r"^exec\s+(?=[^\s\d<>&-])", "", text)
     if not text or needs_shell(text):
         return None

@@ -215,7 +215,7 @@ def _check_env_file(draft: ServiceDraft, path: str, span: Span, index: int) -> N
         text = read_source(draft.project.directory_of(span) / path)
     except UsageError:
         return
-    if re.search(r"^[^#'\n]*=[^#'\n]*\$\{?[A-Za-z_]", text, re.MULTILINE):
+    if re.search(r"^[^#'\n=]*=[^#'\n]*?\$\{?[A-Za-z_]", text, re.MULTILINE):
         draft.inexact(
             span, "env_file", "variables in its values are not filled in — write the values", "env_file", index
         )

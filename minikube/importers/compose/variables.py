@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 from msgspec import Struct
 
-from minikube.manifest.variables.interpolate import INSTANCE_VARIABLES, MAX_DEPTH
+from minikube.manifest.variables.interpolate import INSTANCE_VARIABLES, MAX_DEPTH, find_closings
 
 _START = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])?)")
 
@@ -68,6 +68,7 @@ class _Rewriting:
         if depth > MAX_DEPTH:
             raise ValueError(f"more than {MAX_DEPTH} nested variables")
         parts: list[str] = []
+        closings = find_closings(text)
         at = 0
         while match := _START.search(text, at):
             parts.append(text[at : match.start()])
@@ -78,7 +79,7 @@ class _Rewriting:
                 continue
             rest = ""
             if braced:
-                end = _closing(text, at)
+                end = closings.get(match.start(), 0) - 1
                 if end < 0 or (not operator and end != at):
                     parts.append(match[0])  # no variable: text, as in a manifest
                     continue
@@ -107,16 +108,3 @@ class _Rewriting:
             self.notes.append(f"{name} must not be empty here, either")
         converted = self.convert(rest, depth + 1) if operator.endswith("-") else rest
         return f"${{{name}{':?' if operator == '?' else operator}{converted}}}"
-
-
-def _closing(text: str, start: int) -> int:
-    """Return the index of the brace that closes a reference whose name ends at `start`; -1 where it is not closed."""
-    depth = 0
-    for at in range(start, len(text)):
-        if text[at] == "{" and at and text[at - 1] == "$":
-            depth += 1
-        elif text[at] == "}":
-            if not depth:
-                return at
-            depth -= 1
-    return -1

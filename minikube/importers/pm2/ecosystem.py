@@ -19,7 +19,7 @@ LEFT_OUT = {
     "static": "is a file server of pm2 — write a service, such as `npx serve`",
 }
 
-_COMMENT = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|//[^\n]*|/\*.*?\*/""", re.DOTALL)
+_COMMENT = re.compile(r""""(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|//[^\n]*|/\*.*?(?:\*/|\Z)""", re.DOTALL)
 
 
 def read(found: Found, destination: Destination) -> Imported:

@@ -76,6 +76,7 @@ def read(found: Found, destination: Destination) -> Imported:
         if service is not None:
             services[project.names[process]] = service
     _drop_left_out(services, named, project)
+    _settle_conditions(services, named, project)
     env = _environment(top, texts)
     name = _project_name(top)
     top.refuse_all(LEFT_OUT)
@@ -222,11 +223,6 @@ def _project(
         names=names,
         replicas={name: names[process] for process, keys in kept.items() for name in _replica_names(process, keys)},
         deferred=frozenset(names[name] for name, keys in kept.items() if is_deferred(keys)),
-        checked=frozenset(
-            names[name]
-            for name, keys in kept.items()
-            if "readiness_probe" in keys or "liveness_probe" in keys or "ready_log_line" in keys
-        ),
         own_port=own_port,
         dotenv_each=any(keys.boolean("is_dotenv_disabled") for keys in kept.values()),
     )
@@ -280,6 +276,28 @@ def _project_name(top: TableKeys) -> str:
     if label != name:
         top.inexact("name", "name", f"{name} is no DNS label")
     return label
+
+
+def _settle_conditions(services: dict[str, dict[str, Any]], named: dict[str, TableKeys], project: Project) -> None:
+    """Replace conditions that a manifest refuses: to wait for the health of what has none, or for the start of a schedule."""
+    for process, keys in named.items():
+        label = project.names.get(process, "")
+        needs = services.get(label, {}).get("depends_on", {})
+        for needed, condition in needs.items():
+            word = condition if isinstance(condition, str) else condition["condition"]
+            service, settled, text = services[needed], word, ""
+            if "schedule" in service and word in ("started", "healthy"):
+                settled = "exited" if word == "started" else "completed"
+                text = f"{needed} runs at its times: the end of its first run is waited for"
+            elif word == "healthy" and not service.keys() & {"health", "port"}:
+                settled, text = (
+                    "started",
+                    f"{needed} has no check, so that it is never healthy: its start is waited for",
+                )
+            if settled != word:
+                needs[needed] = settled if isinstance(condition, str) else condition | {"condition": settled}
+                path = ("services", label, "depends_on", needed)
+                keys.notes.inexact(keys.span("depends_on"), keys.name("depends_on"), path, text)
 
 
 def _drop_left_out(services: dict[str, dict[str, Any]], named: dict[str, TableKeys], project: Project) -> None:

@@ -13,7 +13,7 @@ from minikube.importers.result import Span
 from minikube.importers.source import source_error
 
 _HEADER = re.compile(r"\[(.+)\]")
-_OPTION = re.compile(r"(.*?)\s*[=:]\s*(.*)", re.DOTALL)
+_OPTION = re.compile(r"([^=:]*)[=:](.*)", re.DOTALL)
 _COMMENT = re.compile(r"(?:^|(?<=\s))[;#].*")
 
 
@@ -54,12 +54,12 @@ def parse_ini(text: str, file: str) -> dict[str, Section]:
             options, name = section.options, ""
             continue
         option = _OPTION.fullmatch(said)
-        if option is None or not option[1]:
+        if option is None or not option[1].strip():
             raise source_error(file, "expected a [section], or an option such as command=sleep 60", number)
         if options is None:
             raise source_error(file, "expected a [section] before the first option", number)
-        name = option[1].lower()
-        options[name] = Option(option[2], Span(file, number, number))
+        name = option[1].strip().lower()
+        options[name] = Option(option[2].strip(), Span(file, number, number))
     return sections
 
 

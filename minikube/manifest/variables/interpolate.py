@@ -96,7 +96,7 @@ class _Expansion:
         if depth > MAX_DEPTH:
             raise ValueError(f"expected at most {MAX_DEPTH} nested ${{…}}")
         pieces: list[Piece] = []
-        closings = _closings(text)
+        closings = find_closings(text)
         at = 0
         while (dollar := text.find("$", at)) >= 0:
             pieces.append((text[at:dollar], False))
@@ -137,7 +137,7 @@ class _Expansion:
         return f"${{{name}{operator}{rest}}}"
 
 
-def _closings(text: str) -> dict[int, int]:
+def find_closings(text: str) -> dict[int, int]:
     """Return, by the index of each `${` that is closed, the index after its closing brace."""
     # One pass for all of them: a search for each would take minutes for a text of many open ones.
     found: dict[int, int] = {}

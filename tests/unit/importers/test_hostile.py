@@ -1,7 +1,9 @@
 """Files that are made to take all time or memory, or to end the program: each is imported or refused in one line, at once."""
 
+import contextlib
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +87,37 @@ def test_an_included_file_whose_path_leads_nowhere_is_left_out(path: str, tmp_pa
     (tmp_path / "compose.yaml").write_text(f'include: ["{path}"]\nservices:\n  a:\n    image: x\n')
     imported = import_source(tmp_path, None)
     assert [note.kind for note in imported.notes if note.source == "include"] == ["refused"]
+
+
+LONG = 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("notes.txt", "\n" * 60 + "# x\n\n" * 60 + "???"),
+        ("notes.txt", "\n" * LONG + "???"),
+        ("Procfile", f"web: a{' ' * LONG}b"),
+        ("Procfile", f"web: {'A=1 ' * LONG}b"),
+        ("process-compose.yaml", f"processes: {{a: {{command: '{'{{' * LONG}'}}}}"),
+        ("compose.yaml", f"services: {{a: {{image: '{'${A-' * LONG}'}}}}"),
+        ("supervisord.conf", f"[program:a]\na{' ' * LONG}b"),
+        ("supervisord.conf", "[program:a]\ncommand=x\n" + " y\n" * LONG),
+        ("pm2.json", '{"apps": []}' + "/* " * LONG),
+    ],
+)
+def test_long_texts_are_read_at_once(file: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_text(text)
+    began = time.monotonic()
+    with contextlib.suppress(UsageError):
+        import_source(tmp_path / file, None)
+    assert time.monotonic() - began < 20  # minutes or hours, where each place is searched anew from each other one
+
+
+@pytest.mark.parametrize("text", ["\n" * LONG + "x", "=" * LONG])
+def test_long_files_of_variables_are_read_at_once(text: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(text)
+    (tmp_path / "Procfile").write_text("web: x\n")
+    (tmp_path / "compose.yaml").write_text("services: {a: {image: x, env_file: .env}}\n")
+    for file in ("Procfile", "compose.yaml"):
+        assert import_source(tmp_path / file, None).services
