@@ -23,7 +23,8 @@ class PortReservations:
         """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            sock.bind(f"\0minikube-listen-{HostPort(normalize_host(address.host), address.port)}")
+            # The kernel takes 108 bytes; a host name may be longer.
+            sock.bind(f"\0minikube-listen-{address.port}-{normalize_host(address.host)}".encode()[:108])
         except OSError:
             sock.close()
             return False
