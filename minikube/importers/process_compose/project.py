@@ -11,7 +11,7 @@ from typing import Any
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
-from minikube.importers.manifest_text import LISTENING
+from minikube.importers.manifest_text import port_number
 from minikube.importers.names import dns_label, renamed, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
@@ -28,6 +28,7 @@ from minikube.importers.source import Destination, place_error, read_source, rea
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
 from minikube.manifest.validate import MAX_REPLICAS
+from minikube.manifest.variables.shared import LISTEN_VARIABLES
 
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
@@ -210,9 +211,9 @@ def _project(
     ports = [texts.convert(port, templates=False) for keys in kept.values() for port in set(_probed_ports(keys))]
 
     def own_port(text: str) -> bool:
-        number = text.isascii() and text.isdecimal() and 0 < int(text) < 65536
         variable = _VARIABLE.fullmatch(text)
-        return ports.count(text) == 1 and (number or (variable is not None and variable[1] not in LISTENING))
+        is_port = port_number(text) > 0 or (variable is not None and variable[1] not in LISTEN_VARIABLES)
+        return is_port and ports.count(text) == 1
 
     project = Project(
         texts=texts,
