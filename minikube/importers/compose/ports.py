@@ -148,9 +148,9 @@ def _write_host_ports(draft: ServiceDraft, entry: Entry, mappings: list[PortMapp
 def _write_ports(draft: ServiceDraft, mappings: list[PortMapping]) -> None:
     first = next((mapping for mapping in mappings if mapping.protocol == "tcp"), None)
     if first is not None:
-        port, inside = _published(draft, first, "port"), _number(first.target)
-        draft.out["port"] = port
-        if not _is_same(port, inside):
+        own, inside = _published(draft, first, "port"), _number(first.target)
+        draft.out["port"] = own
+        if not _is_same(own, inside):
             draft.out["container_port"] = inside
         if first.host and first.host != LOOPBACK:
             draft.out["host"] = first.host
