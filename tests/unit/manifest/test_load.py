@@ -88,7 +88,11 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     [
         ("a = \n", ":1:5: not TOML: Invalid value"),
         ("name = 'x'\n[services", ":2:10: not TOML: Expected ']'"),
-        ("[a]\n[a]\n", ":2:3: not TOML: Cannot declare"),
+        ("[a]\n[a]\n", ":2:2: not TOML: a is there twice, first in line 1 — remove one of them"),
+        ("[services.x]\nport = 1\ntags = []\nport = 2\n", ":4:1: not TOML: port is there twice, first in line 2"),
+        ("[a.b]\n[a]\nb = 1\n", ":3:1: not TOML: b is there twice, first in line 1"),
+        ("[a]\nx = { y = 1, y = 2 }\n", ":2:14: not TOML: y is there twice, first in line 2"),
+        ('["a b".c]\n[d]\n["a b".c]\n', ':3:8: not TOML: "a b".c is there twice, first in line 1'),
         ("a = " + "[" * 5000, ":1:105: not TOML: nested too deeply"),
         ("b = 1\na = " + "[" * 101 + "]" * 101, ":2:105: not TOML: nested too deeply"),
         ("a" + ".a" * 100 + " = 1", ":1:201: not TOML: nested too deeply"),
