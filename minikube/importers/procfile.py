@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
+from minikube.importers.manifest_text import port_number
 from minikube.importers.names import renamed, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.shell_lines import from_shell, line_keys
@@ -20,12 +21,27 @@ _ENTRY = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 _WEB_NAME = re.compile(r"(?:^|[-_])(?:web|api|app|server|http|frontend|backend|site)(?:$|[-_0-9])", re.IGNORECASE)
 """Names of processes that read PORT although their line does not name it: Heroku gives it to `web`, foreman to each."""
 
+_ANY_ADDRESS = r"(?:0\.0\.0\.0|\[::\]|\*)?:"
+_ADDRESS = r"(?:[a-z]+://)?(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*)?:"
 _NAMED_PORT = re.compile(
     r"(?:(?:^|\s)(?:-p|-l|--port|--listen|--http-port|PORT)[ =]?"
-    r"|(?:^|(?<=[\s=]))(?:0\.0\.0\.0|127\.0\.0\.1|localhost|\[::1?\]|\*)?:"
-    r"|(?:http\.server|runserver)\s+)([0-9]{3,5}|80)(?![0-9.\w])"
+    rf"|(?:^|\s)(?:-[ablS]|--?(?:bind|listen|addr|address|host|http|http-address|listen-address|from))[ =]{_ADDRESS}"
+    rf"|(?:http\.server|runserver)\s+(?:{_ADDRESS})?"
+    rf"|(?:^|(?<!-to)(?<!proxy)(?<=[\s=])){_ANY_ADDRESS}"
+    r")([0-9]{3,5}|80)(?![0-9.\w])"
 )
-"""A port that a line names, as servers of several languages take it."""
+"""A port on which a line listens, as servers of several languages take it.
+
+An address such as `localhost:3000` counts after an option for it only: elsewhere it is that of another service.
+"""
+
+_COMMAND_END = re.compile(r"\|\|?|&&?|;|\n")
+_CLIENT = re.compile(
+    r"^\s*(?:(?:while|until|if|do|then|else|!|exec|time|npx|bunx|bundle exec|pnpm exec|yarn|env|[A-Z_]+=\S*)\s+)*(?:\S*/)?"
+    r"(?:ssh|autossh|scp|curl|wget|nc|ncat|ngrok|cloudflared|stripe|wait-on|wait-for(?:-it)?(?:\.sh)?|dockerize|psql|pg_isready|pg_dump"
+    r"|mysql|mysqladmin|mysqldump|redis-cli|mongosh|mongo|kubectl|cypress|ab|wrk|k6|hey|sleep)(?=\s|$)"
+)
+"""A command that connects to ports, and listens on none that it names."""
 
 DEFAULT_PORTS = (
     (r"\brunserver\b", 8000),
@@ -156,8 +172,8 @@ def _port(line: _Line) -> tuple[int | str, str] | None:
         return "auto", "a free port as PORT, where foreman gives {foreman}"
     if line.name == RELEASE:
         return None
-    if (named := _NAMED_PORT.search(line.command)) and 0 < int(named[1]) < 65536:
-        return int(named[1]), "is in its line: the service is registered with it"
+    if named := _named_port(line.command):
+        return named, "is in its line: the service is registered with it"
     if not _WEB_NAME.search(line.name):
         return None
     for pattern, default in DEFAULT_PORTS:
@@ -167,6 +183,15 @@ def _port(line: _Line) -> tuple[int | str, str] | None:
         "auto",
         "a free port as PORT, where foreman gives {foreman}; where it listens on a port of its own, write that",
     )
+
+
+def _named_port(text: str) -> int:
+    """Return the port that a line names as its own; 0 for none."""
+    for command in _COMMAND_END.split(text):
+        named = None if _CLIENT.match(command) else _NAMED_PORT.search(command)
+        if named and (port := port_number(named[1])):
+            return port
+    return 0
 
 
 def _note_listening(found: Found, destination: Destination, notes: Notes, first: Span) -> int:

@@ -35,8 +35,10 @@ def _restart_on_failure(draft: ServiceDraft, node: Node, key: str, most: str) ->
     if not (most.isascii() and most.isdigit() and int(most[:9]) <= MOST_ATTEMPTS and len(most) < 9):
         draft.refuse(node.span, key, "expected a number after on-failure:")
         return
-    # Compose counts without a window; ten years are the longest that a manifest has.
-    draft.out["restart"] = {"policy": "on-failure", "limit": int(most), "max_restarts": int(most), "window": "3650d"}
+    restarts = int(most)
+    # Compose counts restarts, and `limit` starts in a row. It has no window; ten years are the longest that a manifest has.
+    limit = min(restarts + 1, MOST_ATTEMPTS)
+    draft.out["restart"] = {"policy": "on-failure", "limit": limit, "max_restarts": restarts, "window": "3650d"}
 
 
 def read_restart_policy(draft: ServiceDraft, entry: Entry) -> None:

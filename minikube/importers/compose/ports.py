@@ -134,6 +134,11 @@ def _uses_host_network(draft: ServiceDraft) -> bool:
 
 def _write_host_ports(draft: ServiceDraft, entry: Entry, mappings: list[PortMapping]) -> None:
     """Write the first port of a service on the host's network: its program listens there itself, and Compose publishes none."""
+    if draft.out.get("replicas", 1) != 1:
+        draft.refuse(
+            entry.span, "ports", "on the host's network nothing is published, and replicas cannot share a port"
+        )
+        return
     first = next((mapping for mapping in mappings if mapping.protocol == "tcp"), None)
     if first is not None:
         draft.out["port"] = _number(first.target)

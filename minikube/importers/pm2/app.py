@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from minikube.durations import parse_size
-from minikube.importers.manifest_text import literal
+from minikube.importers.manifest_text import literal, port_number
 from minikube.importers.names import MANUAL_PROFILE, dns_label, free_label
 from minikube.importers.pm2.script import script_keys
 from minikube.importers.source import Destination, join_paths
@@ -63,7 +63,6 @@ LEFT_OUT = {
                 "kill_retry_time",
                 "force",
                 "write",
-                "increment_var",
             ),
             *(
                 "source_map_support",
@@ -75,6 +74,7 @@ LEFT_OUT = {
         ),
         _PM2,
     ),
+    "increment_var": "no variable counts up from replica to replica — ${REPLICA} in env counts from 1, and port names a range",
     "filter_env": "the whole environment is handed on — write a variable as empty in env",
     "wait_ready": "the message `ready` is not read — write health, or health.log with what the program prints",
     "listen_timeout": "a service is ready when its check passes — see health.start_period",
@@ -122,11 +122,14 @@ class App:
         return {self.label: self.made} | more
 
     def environment(self) -> None:
-        keys = self.keys.below("env", (*self.keys.path, "env"))
         env: dict[str, str] = {}
-        for name in keys.keys if keys else ():
-            entry = keys.entry(name) if keys else None
+        keys = self.keys.below("env", (*self.keys.path, "env")) or TableKeys(
+            Table(self.keys.span(), "", {}), self.keys.notes, "", ()
+        )
+        for name in keys.keys:
+            entry = keys.entry(name)
             if entry is None or not re.fullmatch(r"[^=\s]+", name):
+                keys.refuse(name, "has no value" if entry is None else "is no name of a variable")
                 continue
             text = scalar_text(entry.value)
             env[name] = literal(str(plain_value(entry.value)) if text is None else text)
@@ -140,9 +143,15 @@ class App:
         count = instances(keys)
         cluster = (keys.text("exec_mode") or "").startswith("cluster")
         text = keys.text("instances") or "1"
-        if text == "max" or (keys.integer("instances") or 1) < 1 or text == "0":
+        number = 0 if text == "max" else keys.integer("instances")
+        if number is not None and number < 1:
             self.made["replicas"] = count
-            keys.inexact("instances", "replicas", f"{text} is as many as this machine has CPUs: {count}")
+            fewer = (
+                f"{-number} fewer than this machine has CPUs, and at least 1"
+                if number
+                else "as many as this machine has CPUs"
+            )
+            keys.inexact("instances", "replicas", f"{text} is {fewer}: {count}")
         if count > 1:
             self.made["replicas"] = count
         port = self.port()
@@ -176,13 +185,13 @@ class App:
     def port(self) -> int:
         """Return the port that `port` or PORT in `env` names, and take it from there; 0 for none."""
         text = self.keys.text("port") or self.made.get("env", {}).get("PORT", "")
-        if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        if not (port := port_number(text)):
             return 0
         env = self.made.get("env", {})
         env.pop("PORT", None)
         if not env:
             self.made.pop("env", None)
-        return int(text)
+        return port
 
     def note_port(self, text: str) -> None:
         keys = self.keys
@@ -288,7 +297,7 @@ class App:
         except ValueError as error:
             keys.refuse("cron_restart", str(error))
             return {}
-        if self.made["restart"] == "never":
+        if self.made["restart"] == "never" and "watch" not in self.made:  # a manifest has either
             self.made["schedule"] = schedule
             keys.inexact("cron_restart", "schedule", "it runs at these times; pm2 also runs it at the start")
             return {}

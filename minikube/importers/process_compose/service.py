@@ -29,6 +29,8 @@ from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Items, Table
 from minikube.manifest.validate import MAX_REPLICAS
 
+_POSIX_SHELL = re.compile(r"(?:^|/)(?:ba|z|k|da|a|mk)?sh$")
+
 LEFT_OUT = {
     "log_location": "each service has its log in .minikube/logs — see `minikube logs`",
     "disable_ansi_colors": "colours stay in the log — `minikube logs --color never` leaves them out",
@@ -66,8 +68,6 @@ class Project(Struct, frozen=True):
     """The service of each name of a replica, such as `web-0`."""
     deferred: frozenset[str]
     """The services that are not started by themselves."""
-    checked: frozenset[str]
-    """The services with a check."""
     own_port: Callable[[str], bool]
     dotenv_each: bool
     """Whether each service names `.env` itself, because some processes do not read it."""
@@ -88,6 +88,9 @@ class Service:
         variables = dict(project.texts.variables) | template_variables(keys)
         variables[REPLICA_VARIABLE] = "${REPLICA}" if self.replicas > 1 else "0"
         self.texts = Texts(project.texts.expands, variables)
+        posix = not project.shell or bool(_POSIX_SHELL.search(project.shell[0]))
+        self.counts = self.replicas > 1 and posix and REPLICA_VARIABLE in (keys.text("command") or "")
+        """Whether the line of its shell sets PC_REPLICA_NUM."""
 
     def read(self) -> dict[str, Any] | None:
         """Return the service; None, with a note, where the process is left out as a whole."""
@@ -106,7 +109,8 @@ class Service:
             self.made |= restart_keys(keys) | stop_keys(keys, self.texts, bash=not self.project.shell)
             self.check()
             self.depends_on()
-            self.made |= schedule_keys(keys) | watch_keys(keys, self.path) | log_keys(keys)
+            self.made |= watch_keys(keys, self.path) | log_keys(keys)
+            self.schedule()
         except TemplateError as error:
             text = f"the template {error} is not understood — only a variable with a plain value is; write out what it makes"
             keys.notes.refuse(keys.span(), keys.source, text)
@@ -116,10 +120,23 @@ class Service:
         give_port(self.made, keys.notes, keys.first_line(), keys.source, str(keys.path[1]))
         return self.made
 
-    def convert(self, key: str, *, for_shell: bool = False, templates: bool = True) -> str | None:
+    def schedule(self) -> None:
+        """Set `schedule`, and change what a manifest does not have with it."""
+        keys = self.keys
+        self.made |= schedule_keys(keys)
+        if "schedule" not in self.made:
+            return
+        if self.made.pop("watch", None):
+            keys.refuse("watch", "a process with a schedule runs at its times only")
+        restart = self.made["restart"]
+        if (restart if isinstance(restart, str) else restart["policy"]) == "always":
+            self.made["restart"] = "on-failure" if isinstance(restart, str) else restart | {"policy": "on-failure"}
+            keys.inexact("availability", ("restart", "policy"), "a good run is not repeated before its time")
+
+    def convert(self, key: str) -> str | None:
         """Take a key with a string, and return it as the manifest has it."""
         text = self.keys.text(key)
-        return None if text is None else self.texts.convert(text, for_shell=for_shell, templates=templates)
+        return None if text is None else self.texts.convert(text)
 
     def path(self, text: str) -> str:
         """Return a path of the process, which is relative to where it runs, as the manifest has it."""
@@ -131,9 +148,11 @@ class Service:
         keys = self.keys
         made: dict[str, Any] = {}
         templates = not keys.boolean("is_template_disabled")
-        command = self.convert("command", for_shell=True, templates=templates)
+        command = self.texts.convert(
+            keys.text("command") or "", for_shell=True, templates=templates, counted=self.counts
+        )
         entrypoint = keys.strings("entrypoint")
-        if command and command.strip():
+        if command.strip():
             keys.refuse("entrypoint", "command is there, too, which process-compose runs")
             made = self.command(command)
         elif entrypoint and entrypoint[0]:
@@ -147,16 +166,14 @@ class Service:
         return True
 
     def command(self, command: str) -> dict[str, Any]:
+        # Replicas count from 0 there, from 1 here.
+        line = f"export {REPLICA_VARIABLE}=$((REPLICA - 1))\n" if self.counts else ""
         if self.project.shell:
-            return {"command": [*self.project.shell, command.strip()]}
-        bash = line_keys(command, bash=True)
-        if self.replicas > 1 and REPLICA_VARIABLE in command:
-            # Replicas count from 0 there, from 1 here.
-            line = f"export {REPLICA_VARIABLE}=$((REPLICA - 1))\n"
-            if isinstance(bash.get("command"), list):
-                return {"command": ["bash", "-c", f"{line}{command.strip()}"]}
-            return {"shell": f"{line}{going_on(command.strip())}"}
-        return bash
+            return {"command": [*self.project.shell, f"{line}{command.strip()}"]}
+        found = line_keys(command, bash=True)
+        if isinstance(found.get("command"), list):
+            return {"command": ["bash", "-c", f"{line}{found['command'][-1]}"]}
+        return {"shell": f"{line}{going_on(command.strip())}"} if line else found
 
     def environment(self) -> None:
         """Set `env` and `env_file`."""
@@ -164,7 +181,9 @@ class Service:
         env = environment(keys, self.texts, (*keys.path, "env"))
         if env or "env" in self.made:
             self.made["env"] = env | self.made.get("env", {})
-        if self.replicas > 1 and REPLICA_VARIABLE not in str(self.made.get("shell", self.made.get("command"))):
+        if self.replicas == 1 and REPLICA_VARIABLE in str(self.made.get("shell", self.made.get("command"))):
+            self.made.setdefault("env", {})[REPLICA_VARIABLE] = "0"
+        elif self.replicas > 1 and not self.counts:
             self.made.setdefault("env", {})[REPLICA_VARIABLE] = "${REPLICA}"
             keys.inexact("replicas", ("env", REPLICA_VARIABLE), "counts from 1 here, and from 0 in process-compose")
         files: list[Any] = []
@@ -237,8 +256,6 @@ class Service:
         elif word not in CONDITIONS:
             keys.inexact(name, target, f"{word} is no condition of process-compose: started is taken")
         condition = CONDITIONS.get(word or "", "started")
-        if condition == "healthy" and target not in self.project.checked:
-            keys.inexact(name, target, f"{target} has no check: it is healthy once it has run for a second")
         if target in self.project.deferred and self.keys.path[1] not in self.project.deferred:
             text = f"{target} is started by hand: where it does not run, it is not waited for"
             keys.inexact(name, target, text)

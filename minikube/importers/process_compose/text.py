@@ -33,15 +33,25 @@ class Texts(Struct, frozen=True):
     variables: Mapping[str, str]
     """The `vars` for templates, with their values as text."""
 
-    def convert(self, text: str, *, for_shell: bool = False, templates: bool = True) -> str:
+    def convert(self, text: str, *, for_shell: bool = False, templates: bool = True, counted: bool = False) -> str:
         """Return a string of the source as the manifest has it. Raises TemplateError.
 
-        With `for_shell`, a function such as `${VAR^^}` is left to the shell.
+        With `for_shell`, a function such as `${VAR^^}` is left to the shell; with `counted`, PC_REPLICA_NUM too, which the line
+        itself sets. Elsewhere a number takes its place.
         """
         text = _TEMPLATE.sub(self._template, text) if templates else text
         if not self.expands:
             return literal(text)
-        return _DOLLAR.sub(lambda match: _dollar(match, for_shell=for_shell), text)
+
+        def written(match: re.Match[str]) -> str:
+            if (match["bare"] or match["name"]) != REPLICA_VARIABLE:
+                return _dollar(match, for_shell=for_shell)
+            if counted:
+                return literal(match[0])
+            number = self.variables.get(REPLICA_VARIABLE, "0")
+            return number if number == "0" or not for_shell else f"$(({number} - 1))"
+
+        return _DOLLAR.sub(written, text)
 
     def _template(self, match: re.Match[str]) -> str:
         plain = _PLAIN_TEMPLATE.fullmatch(match[0])
