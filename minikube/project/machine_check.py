@@ -3,6 +3,7 @@
 They are warnings: what is missing may be there on another machine, or be made before the start.
 """
 
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -52,23 +53,39 @@ def _missing_ids(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
 
 
 def _missing_directory(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
-    if not spec.cwd.is_dir():
-        yield service_path(spec.name, "cwd"), f"its working directory {spec.cwd}: {_why_no_directory(spec.cwd)}"
+    if reason := _why_no_directory(spec.cwd):
+        yield service_path(spec.name, "cwd"), f"its working directory {spec.cwd}: {reason}"
 
 
 def _missing_files(spec: ServiceSpec) -> Iterator[tuple[str, str]]:
     if spec.build is not None:
         context, path = spec.build.context, service_path(spec.name, "build")
         names = DOCKERFILES if spec.build.dockerfile in DOCKERFILES else (spec.build.dockerfile,)
-        if not context.is_dir():
-            yield f"{path}.context", f"its build context {context}: {_why_no_directory(context)}"
-        elif not any((context / name).exists() for name in names):
+        if reason := _why_no_directory(context):
+            yield f"{path}.context", f"its build context {context}: {reason}"
+        elif all(_is_missing(context / name) for name in names):
             yield f"{path}.dockerfile", f"{context / spec.build.dockerfile}: no such file"
     for index, volume in enumerate(spec.volumes):
-        if volume.is_path and volume.read_only and not Path(volume.source).exists():
+        if volume.is_path and volume.read_only and _is_missing(Path(volume.source)):
             text = f"{volume.source}: no such file or directory, and it is mounted read-only"
             yield append_index(service_path(spec.name, "volumes"), index), text
 
 
 def _why_no_directory(path: Path) -> str:
-    return "not a directory" if path.exists() else "no such file or directory"
+    """Return why a path is no directory; empty for one that is, or that this user may not look at."""
+    if _is_missing(path):
+        return "no such file or directory"
+    try:
+        return "" if stat.S_ISDIR(path.stat().st_mode) else "not a directory"
+    except OSError:
+        return ""
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # the engine, or the service's user, may have rights that this user lacks
+        return False
+    return False

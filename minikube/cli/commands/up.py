@@ -105,7 +105,6 @@ def up_command(options: UpOptions) -> int:
     services, in reverse order of their dependencies; the second one kills them.
     """
     from minikube.manifest.load import read_manifest
-    from minikube.project.machine_check import find_missing_files
 
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
@@ -125,6 +124,8 @@ def up_command(options: UpOptions) -> int:
         prints_events=not (dashboard or options.detach),
     )
     services = services_to_start(manifest, launch_options)
+    from minikube.project.machine_check import find_missing_files
+
     missing = find_missing_files(reading, (manifest.services[name] for name in services))
     for warning in (*manifest.warnings, *missing):
         print_message(f"warning: {warning}")

@@ -13,7 +13,6 @@ from minikube.errors import ManifestError
 def validate_command(manifest: tuple[str, ...], as_json: bool) -> int:
     """Check the manifest and report all mistakes. The exit code is 2 when there are mistakes."""
     from minikube.manifest.load import read_manifest
-    from minikube.project.machine_check import find_missing
 
     if as_json:
         from minikube.cli.render.schemas import Validation
@@ -25,6 +24,8 @@ def validate_command(manifest: tuple[str, ...], as_json: bool) -> int:
             raise
         print_json(Validation(False, error.problems))
         return error.exit_code
+    from minikube.project.machine_check import find_missing
+
     warnings = (*reading.warnings, *find_missing(reading, loaded.services.values()))
     if as_json:
         print_json(Validation(True, (), warnings, tuple(loaded.services)))
