@@ -4,9 +4,7 @@ import re
 from typing import Any
 
 from minikube.importers.result import Notes, Span
-
-LISTENING = ("PORT", "HOST")
-"""Variables that say where an instance listens; they do not come from `.env` or the environment."""
+from minikube.manifest.variables.shared import LISTEN_VARIABLES
 
 
 def literal(text: str) -> str:
@@ -14,10 +12,16 @@ def literal(text: str) -> str:
     return text.replace("$$", "$$$$").replace("${", "$${")
 
 
+def port_number(text: str) -> int:
+    """Return the port that a text is; 0 where it is none."""
+    number = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
+    return number if number < 65536 else 0
+
+
 def give_port(service: dict[str, Any], notes: Notes, span: Span, source: str, name: str) -> None:
     """Give a port to a service whose strings have `${PORT}` or `${HOST}`, and note what they mean."""
     said = str({key: value for key, value in service.items() if key != "depends_on"})
-    used = [name for name in LISTENING if re.search(rf"(?<!\$)\$\{{{name}(?![A-Za-z0-9_])", said)]
+    used = [name for name in LISTEN_VARIABLES if re.search(rf"(?<!\$)\$\{{{name}(?![A-Za-z0-9_])", said)]
     if used:
         service.setdefault("port", "auto")
         text = f"{' and '.join(used)} say where the instance listens: they come from port and host, not from the environment"

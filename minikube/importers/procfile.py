@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
+from minikube.importers.manifest_text import port_number
 from minikube.importers.names import renamed, service_names
 from minikube.importers.result import Imported, Notes, Span
 from minikube.importers.shell_lines import from_shell, line_keys
@@ -188,8 +189,8 @@ def _named_port(text: str) -> int:
     """Return the port that a line names as its own; 0 for none."""
     for command in _COMMAND_END.split(text):
         named = None if _CLIENT.match(command) else _NAMED_PORT.search(command)
-        if named and 0 < int(named[1]) < 65536:
-            return int(named[1])
+        if named and (port := port_number(named[1])):
+            return port
     return 0
 
 

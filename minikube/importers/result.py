@@ -23,6 +23,8 @@ class Span(Struct, frozen=True):
     """The name in `SourceFile.name`."""
     line: int
     last_line: int
+    column: int = 0
+    """Where it begins on its first line, from 1; 0 where only the line is known."""
 
 
 class SourceFile(Struct, frozen=True):
@@ -59,20 +61,32 @@ class Notes:
     """The notes of one import."""
 
     def __init__(self) -> None:
-        self._notes: dict[Note, None] = {}
+        self._notes: dict[Note, Span] = {}
+        """By the note, whose span has no column, so that two on one line are one: its whole span."""
 
     def inexact(self, span: Span, source: str, path: KeyPath, text: str) -> None:
         """Add a note on a key that is taken with a difference; its comment stands at `path`, or at the nearest key above."""
-        self._notes[Note("inexact", span, _line(source), _line(text), path)] = None
+        self._notes.setdefault(Note("inexact", _lines(span), _line(source), _line(text), path), span)
 
     def refuse(self, span: Span, source: str, text: str) -> None:
         """Add a note on a key that is left out."""
-        self._notes[Note("refused", span, _line(source), _line(text))] = None
+        self._notes.setdefault(Note("refused", _lines(span), _line(source), _line(text)), span)
+
+    def first_refused(self, key: str) -> tuple[Span, str] | None:
+        """Return where the first key was left out that is `key` or below it, and the key with the reason; None for none."""
+        for note, span in self._notes.items():
+            if note.kind == "refused" and (note.source == key or note.source.startswith(f"{key}.")):
+                return span, f"{note.source}: {note.text}"
+        return None
 
     def in_order(self) -> tuple[Note, ...]:
         """Return the notes, each once, in the order of the files in which they were found and of their lines."""
         files = list(dict.fromkeys(note.span.file for note in self._notes))
         return tuple(sorted(self._notes, key=lambda note: (files.index(note.span.file), note.span.line)))
+
+
+def _lines(span: Span) -> Span:
+    return Span(span.file, span.line, span.last_line)
 
 
 def _line(text: str) -> str:

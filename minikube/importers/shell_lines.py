@@ -19,9 +19,6 @@ _PATTERNS = re.compile(r"[*?()\[\]{}!]|(?:^|(?<=[\s=:]))~|(?:^|(?<=\s))#")
 _EXPANSION = re.compile(r"\$[A-Za-z0-9_(@*#?]|`")
 """What a shell expands, in double quotes, too; `${…}` is the manifest's."""
 
-_BUILTINS = frozenset({":", "alias", "case", "command", "jobs", "read", "trap", "type", "until", "wait"})
-"""First words that a shell understands, `find_shell_syntax` does not know, and that are no programs."""
-
 _SEQUENCE = re.compile(r"[;\n]|(?<![&>])&(?![&>])")
 """What stands between commands that run whether the one before failed or not."""
 
@@ -54,7 +51,7 @@ def line_keys(text: str, *, bash: bool = False) -> dict[str, Any]:
 
 def needs_shell(text: str) -> bool:
     """Return whether a text has shell syntax, patterns of file names, or quotes that are not closed."""
-    if text.split(maxsplit=1)[0] in _BUILTINS or find_shell_syntax(text) is not None or "$$" in text:
+    if find_shell_syntax(text) is not None or "$$" in text:
         return True
     if _EXPANSION.search(_QUOTED.sub(_without_literal, text)):
         return True

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from minikube.errors import UsageError
-from minikube.importers.result import SourceFile
+from minikube.importers.result import SourceFile, Span
 from minikube.text import printable
 
 MAX_BYTES = 1024 * 1024
@@ -73,6 +73,11 @@ def source_error(file: str | Path, message: str, line: int = 0, column: int = 0)
     return SourceError(str(file), f"{place}: {' '.join(message.split())}")
 
 
+def place_error(span: Span, message: str) -> SourceError:
+    """Return the error of what stands at a place of a source."""
+    return source_error(span.file, message, span.line, span.column)
+
+
 def real_path(path: Path) -> Path:
     """Return a path without links. One that leads nowhere stays as it is: reading it says why."""
     try:
@@ -107,8 +112,10 @@ def read_source(path: Path, name: str = "") -> str:
         text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
+        column = len(raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
         hint = " — save it as UTF-8" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
-        raise source_error(shown, f"expected UTF-8, got the byte 0x{raw[error.start]:02x}{hint}", line) from None
+        message = f"expected UTF-8, got the byte 0x{raw[error.start]:02x}{hint}"
+        raise source_error(shown, message, line, column) from None
     return re.sub(r"\r\n?", "\n", text)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from minikube.importers.result import Imported, KeyPath, Note
-from minikube.text import printable
+from minikube.text import INVISIBLE, is_hidden, printable
 
 WIDTH = 100
 """The most characters of a line with a list or table; longer ones get a line for each item."""
@@ -167,7 +167,7 @@ def _is_long(key: str, items: list[Any]) -> bool:
 
 
 def _key(name: str) -> str:
-    return tomli_w.dumps({name: 0}).removesuffix(" = 0\n")
+    return _visible(tomli_w.dumps({name: 0}).removesuffix(" = 0\n"))
 
 
 def _inline(value: Any) -> str:
@@ -184,7 +184,16 @@ def _inline(value: Any) -> str:
 
 def _basic(value: Any) -> str:
     """Return a value that is no table or list; a string in double quotes."""
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n")
+    return _visible(tomli_w.dumps({"x": value}).removeprefix("x = ").removesuffix("\n"))
+
+
+def _visible(text: str) -> str:
+    """Return TOML with escapes for the characters of a double-quoted string that reorder or hide what stands there."""
+    return INVISIBLE.sub(lambda match: _escape(ord(match[0])) if is_hidden(match) else match[0], text)
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _long_string(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from msgspec import Struct
 
+from minikube.errors import UsageError
 from minikube.importers.result import Span
 from minikube.importers.source import source_error
 
@@ -132,19 +133,18 @@ def parse_yaml(text: str, file: str) -> Node:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        said = " ".join(part for part in (error.problem, error.context) if part)
-        raise source_error(
-            file, f"not YAML: {said}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
-        ) from None
+        said = f"not YAML: {' '.join(part for part in (error.problem, error.context) if part)}"
+        if error.problem == "but found another document":
+            said = "has a second document — keep one, or save each in a file of its own"
+        raise source_error(file, said, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise source_error(file, "not YAML: a control character", line) from None
+        raise _character_error(error, text, file) from None
     except RecursionError:
-        raise source_error(file, "nested too deeply") from None
+        raise source_error(file, "nested too deeply", loader.line + 1, loader.column + 1) from None
     finally:
         loader.dispose()
     if root is None:
-        return Table(Span(file, 1, 1), "", {})
+        return Table(Span(file, 1, 1, 1), "", {})
     return _Conversion(file).convert(root, 0)
 
 
@@ -157,8 +157,13 @@ def _loader(text: str, file: str) -> yaml.SafeLoader:
     try:
         return yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise source_error(file, "not YAML: a control character", line) from None
+        raise _character_error(error, text, file) from None
+
+
+def _character_error(error: yaml.reader.ReaderError, text: str, file: str) -> UsageError:
+    line = text.count("\n", 0, error.position) + 1
+    column = error.position - text.rfind("\n", 0, error.position)
+    return source_error(file, "not YAML: a control character", line, column)
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:
@@ -225,12 +230,12 @@ class _Conversion:
                 raise self.error(key, f"the key {key.value} stands twice")
             here = key.start_mark.line + 1
             last = converted.span.last_line if converted.span.line >= here else here  # an alias: written elsewhere
-            own[_text(key.value)] = Entry(Span(self.file, here, max(here, last)), converted)
+            own[_text(key.value)] = Entry(Span(self.file, here, max(here, last), key.start_mark.column + 1), converted)
         return merged | own
 
     def span(self, node: yaml.Node, last: int) -> Span:
         first = node.start_mark.line + 1
-        return Span(self.file, first, max(first, last))
+        return Span(self.file, first, max(first, last), node.start_mark.column + 1)
 
     def end(self, node: yaml.CollectionNode) -> int:
         """Return the last line of a list or mapping. The mark at the end of a block is that of what follows."""

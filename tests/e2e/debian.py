@@ -14,6 +14,8 @@ from pathlib import Path
 
 NOT_NEEDED = re.compile(r"/usr/share/(doc|info|locale|man|lintian|bug)(/|$)")
 ACCOUNTS = ("etc/passwd", "etc/group")
+NAME_SERVICES = "etc/nsswitch.conf"
+"""Without this file, the C library asks the DNS first, and reads /etc/hosts only where none answers."""
 PLACES = ("root", "srv")
 """Directories that the packages' scripts make at installation."""
 
@@ -27,8 +29,9 @@ def archive(target: Path, *wanted: str) -> None:
             Path(directory, name).mkdir(mode=0o755)
         for name in ACCOUNTS:
             Path(directory, name).write_bytes(Path("/usr/share/base-passwd", f"{Path(name).name}.master").read_bytes())
+        Path(directory, NAME_SERVICES).write_bytes(Path("/usr/share/libc-bin/nsswitch.conf").read_bytes())
         command = ["tar", "--create", "--file", str(target), "--no-recursion", "--numeric-owner", "-C", "/"]
-        command += ["--null", "--files-from=-", "-C", directory, *ACCOUNTS, *PLACES]
+        command += ["--null", "--files-from=-", "-C", directory, *ACCOUNTS, NAME_SERVICES, *PLACES]
         names = b"\0".join(os.fsencode(name.lstrip("/")) for name in entries if name.lstrip("/") not in PLACES)
         subprocess.run(command, input=names, check=True)
 

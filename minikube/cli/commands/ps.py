@@ -67,8 +67,8 @@ def ps_command(words: tuple[str, ...], manifest: tuple[str, ...], watch: bool, a
 def split_words(words: tuple[str, ...], manifest: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the files of the manifest and the names, from the arguments of `ps`.
 
-    The first word is the manifest when it looks like a path, or when it names a file or the directory of a project; a service
-    is often called as the directory with its sources. `manifest` is the value of `-m`. Raises UsageError for a path that does
+    The first word is the manifest when it looks like a path, or when it names a file or the directory of a project: a service
+    often has the name of the directory with its sources. `manifest` is the value of `-m`. Raises UsageError for a path that does
     not exist.
     """
     if not words or words[0].startswith("@"):

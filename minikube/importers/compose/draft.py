@@ -11,9 +11,7 @@ from minikube.importers.compose.files import ComposeProject
 from minikube.importers.compose.variables import rewrite
 from minikube.importers.result import KeyPath, Span
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing
-
-NOT_READ = ("PORT", "HOST")
-"""Variables of `.env` that a manifest does not use: there they mean the application's."""
+from minikube.manifest.variables.shared import LISTEN_VARIABLES
 
 
 class ProjectNames(Struct, frozen=True):
@@ -73,7 +71,7 @@ class ServiceDraft:
         if not isinstance(node, Scalar) or node.value is None:
             self.refuse(node.span, key, f"expected a string, got {node.kind}")
             return None
-        own = [name for name in NOT_READ if name in self.project.dotenv]
+        own = [name for name in LISTEN_VARIABLES if name in self.project.dotenv]
         found = rewrite(node.text, later=later, own=own)
         if found.problem:
             self.refuse(node.span, key, found.problem)

@@ -12,7 +12,7 @@ from minikube.importers.compose.variables import rewrite
 from minikube.importers.detect import Found
 from minikube.importers.names import service_names
 from minikube.importers.result import Imported, Notes, Span
-from minikube.importers.source import Destination, source_error
+from minikube.importers.source import Destination, place_error
 from minikube.importers.yaml_nodes import Entry, Scalar, Table
 from minikube.manifest.load import default_name
 from minikube.manifest.validate import find_cycles
@@ -79,10 +79,12 @@ def read(found: Found, destination: Destination) -> Imported:
     main = next(iter(project.sources.values())).name
     services = _read_services(project, model)
     if not services:
-        raise source_error(main, "has no service with image or build that can be imported")
+        raise project.nothing()
     _drop_missing(services, notes, main)
     for cycle in find_cycles({name: tuple(service.get("depends_on", ())) for name, service in services.items()}):
-        raise source_error(main, f"depends_on goes in a circle: {' → '.join((*cycle, cycle[0]))}")
+        labels = service_names(name for name, entry in model.services.items() if isinstance(entry.value, Table))
+        span = next(model.services[name].span for name, label in labels.items() if label == cycle[0])
+        raise place_error(span, f"depends_on goes in a circle: {' → '.join((*cycle, cycle[0]))}")
     _read_top(model, notes)
     _note_dotenv(project, main)
     name = _project_name(project, model)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from minikube.durations import parse_size
-from minikube.importers.manifest_text import literal
+from minikube.importers.manifest_text import literal, port_number
 from minikube.importers.names import MANUAL_PROFILE, dns_label, free_label
 from minikube.importers.pm2.script import script_keys
 from minikube.importers.source import Destination, join_paths
@@ -185,13 +185,13 @@ class App:
     def port(self) -> int:
         """Return the port that `port` or PORT in `env` names, and take it from there; 0 for none."""
         text = self.keys.text("port") or self.made.get("env", {}).get("PORT", "")
-        if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        if not (port := port_number(text)):
             return 0
         env = self.made.get("env", {})
         env.pop("PORT", None)
         if not env:
             self.made.pop("env", None)
-        return int(text)
+        return port
 
     def note_port(self, text: str) -> None:
         keys = self.keys

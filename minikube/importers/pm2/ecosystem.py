@@ -10,7 +10,7 @@ from minikube.importers.detect import Found
 from minikube.importers.names import renamed, service_names
 from minikube.importers.pm2.app import TOOL, App, canonical, instances
 from minikube.importers.result import Imported, Notes, Span
-from minikube.importers.source import Destination, read_source, source_error, source_file
+from minikube.importers.source import Destination, place_error, read_source, source_file
 from minikube.importers.table_keys import TableKeys
 from minikube.importers.yaml_nodes import Items, Node, Table, parse_yaml
 
@@ -34,7 +34,7 @@ def read(found: Found, destination: Destination) -> Imported:
     root = parse_yaml(text, name)
     apps = _apps(root, notes)
     if not apps:
-        raise source_error(found.path, "has no apps", root.span.line)
+        raise place_error(root.span, "has no apps")
     tables = [TableKeys(canonical(app), notes, f"apps[{index}]", ()) for index, app in enumerate(apps)]
     labels = _labels(tables)
     services: dict[str, dict[str, Any]] = {}

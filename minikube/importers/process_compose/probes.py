@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from minikube.importers.manifest_text import port_number
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.text import Texts, has_function
 from minikube.importers.shell_lines import line_keys
@@ -106,7 +107,7 @@ def _http(keys: TableKeys, probe: TableKeys, probing: Probing) -> dict[str, Any]
     if any(map(has_function, parts.values())) or re.search(r"[\s\x00-\x1f]", "".join(parts.values())):
         probe.refuse("http_get", "is no URL with plain variables")
         return {}
-    if not ("$" in parts["port"] or (parts["port"].isdecimal() and 0 < int(parts["port"]) < 65536)):
+    if "$" not in parts["port"] and not port_number(parts["port"]):
         if parts["port"]:
             table.refuse("port", f"is no port, and {TOOL} takes that of the scheme")
         parts["port"] = ""
@@ -114,7 +115,7 @@ def _http(keys: TableKeys, probe: TableKeys, probing: Probing) -> dict[str, Any]
     if local and parts["scheme"] in ("", "http") and probing.own_port(parts["port"]):
         text = "is the port of its check: the process is registered with it, and gets it as PORT"
         keys.notes.inexact(table.span("port"), table.name("port"), (*keys.path, "port"), text)
-        return {"health": {"http": path}, "port": int(parts["port"]) if parts["port"].isdecimal() else parts["port"]}
+        return {"health": {"http": path}, "port": port_number(parts["port"]) or parts["port"]}
     host = "127.0.0.1" if local else parts["host"]
     scheme = parts["scheme"].lower() or "http"
     if scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9._:\[\]${}-]+", host):

@@ -11,7 +11,7 @@ from typing import Any
 
 from minikube.errors import UsageError
 from minikube.importers.detect import Found
-from minikube.importers.manifest_text import LISTENING
+from minikube.importers.manifest_text import port_number
 from minikube.importers.names import dns_label, renamed, service_names
 from minikube.importers.process_compose.lifecycle import TOOL
 from minikube.importers.process_compose.probes import LOCAL_HOSTS
@@ -24,10 +24,11 @@ from minikube.importers.process_compose.service import (
 )
 from minikube.importers.process_compose.text import TemplateError, Texts
 from minikube.importers.result import Imported, Notes, SourceFile
-from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
+from minikube.importers.source import Destination, place_error, read_source, real_path, source_file
 from minikube.importers.table_keys import TableKeys, scalar_text
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, parse_yaml
 from minikube.manifest.validate import MAX_REPLICAS
+from minikube.manifest.variables.shared import LISTEN_VARIABLES
 
 DEFAULT_NAMES = ("process-compose.yml", "process-compose.yaml")
 OVERRIDE_NAMES = ("process-compose.override.yml", "process-compose.override.yaml")
@@ -111,18 +112,18 @@ class _Files:
             self.directories[name] = str(Path(self.destination.shown(path)).parent)
         root = parse_yaml(text, name)
         if not isinstance(root, Table):
-            raise source_error(name, f"expected a table with processes, got {root.kind}", 1)
+            raise place_error(root.span, f"expected a table with processes, got {root.kind}")
         parent = scalar_text(node) if (node := root.get("extends")) else None
         if not parent:
             return root
         target = real_path(path.parent / parent)
-        line = root.entries["extends"].span.line
+        span = root.entries["extends"].span
         if target in (real_path(path), *below) or len(self.sources) > MOST_FILES:
-            raise source_error(name, f"extends {parent}, which extends this file", line)
+            raise place_error(span, f"extends {parent}, which extends this file")
         try:
             base = self.load(target, (real_path(path), *below))
         except UsageError as error:
-            raise UsageError(f"{name}:{line}: extends: {error}") from None
+            raise place_error(span, f"extends: {error}") from None
         return _merged(base, root)
 
     def base(self, keys: TableKeys) -> str:
@@ -161,7 +162,7 @@ def _extended(top: TableKeys, path: Path) -> dict[str, Table]:
     """Return the processes by name, each merged over the process that it extends."""
     table = top.below("processes", ("services",))
     if table is None:
-        raise source_error(path, "has no processes")
+        raise place_error(*(top.notes.first_refused("processes") or (top.span(), "has no processes")))
     found: dict[str, Table] = {}
 
     def resolve(name: str, below: tuple[str, ...]) -> Table | None:
@@ -175,15 +176,13 @@ def _extended(top: TableKeys, path: Path) -> dict[str, Table]:
         if not parent:
             return own
         if parent in (name, *below):
-            raise source_error(path, f"processes.{name} extends itself", entry.span.line)
+            raise place_error(entry.span, f"processes.{name} extends itself")
         if len(below) >= MOST_EXTENDS:
             text = f"processes.{name} extends {parent}, the end of a chain of more than {MOST_EXTENDS} processes"
-            raise source_error(path, text, entry.span.line)
+            raise place_error(entry.span, text)
         base = resolve(parent, (name, *below))
         if base is None:
-            raise source_error(
-                path, f"processes.{name} extends {parent}, and there is no such process", entry.span.line
-            )
+            raise place_error(entry.span, f"processes.{name} extends {parent}, and there is no such process")
         return _merged(base, own)
 
     for name in table.keys:
@@ -212,9 +211,9 @@ def _project(
     ports = [texts.convert(port, templates=False) for keys in kept.values() for port in set(_probed_ports(keys))]
 
     def own_port(text: str) -> bool:
-        number = text.isascii() and text.isdecimal() and 0 < int(text) < 65536
         variable = _VARIABLE.fullmatch(text)
-        return ports.count(text) == 1 and (number or (variable is not None and variable[1] not in LISTENING))
+        is_port = port_number(text) > 0 or (variable is not None and variable[1] not in LISTEN_VARIABLES)
+        return is_port and ports.count(text) == 1
 
     project = Project(
         texts=texts,

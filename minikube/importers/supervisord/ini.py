@@ -55,9 +55,9 @@ def parse_ini(text: str, file: str) -> dict[str, Section]:
             continue
         option = _OPTION.fullmatch(said)
         if option is None or not option[1].strip():
-            raise source_error(file, "expected a [section], or an option such as command=sleep 60", number)
+            raise source_error(file, "expected a [section], or an option such as command=sleep 60", number, here + 1)
         if options is None:
-            raise source_error(file, "expected a [section] before the first option", number)
+            raise source_error(file, "expected a [section] before the first option", number, here + 1)
         name = option[1].strip().lower()
         options[name] = Option(option[2].strip(), Span(file, number, number))
     return sections

@@ -19,7 +19,10 @@ _COMMAND_LINE = "a string"
 _SHELL = re.compile(r"(?:.*/)?(?:ba|da|k|z|a|fi)?sh")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _BUILTINS = frozenset(
-    {"cd", "export", "source", ".", "exec", "eval", "set", "unset", "ulimit", "umask", "if", "for", "while", "{"}
+    {
+        *(".", ":", "alias", "case", "cd", "command", "eval", "exec", "export", "for", "if", "jobs", "read", "set"),
+        *("source", "trap", "type", "ulimit", "umask", "unset", "until", "wait", "while", "{"),
+    }
 )
 """First words that a shell understands and that are no programs."""
 

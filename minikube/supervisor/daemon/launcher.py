@@ -142,7 +142,7 @@ def choose_address(
     if not wanted.port:
         return wanted
     obstacle = find_obstacle(wanted.host, wanted.port, _describe_process)
-    if obstacle is None and not reservations.reserve(wanted.port):
+    if obstacle is None and not reservations.reserve(wanted):
         obstacle = Obstacle(f"port {wanted.port} is taken by another project, which is starting", "port")
     if obstacle is None:
         return wanted

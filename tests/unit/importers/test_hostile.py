@@ -42,6 +42,12 @@ def test_numbers_of_supervisord_have_bounded_widths(option: str, tmp_path: Path)
     assert import_source(tmp_path, None).services["a"]["restart"]
 
 
+def test_a_port_of_thousands_of_digits_is_none(tmp_path: Path) -> None:
+    probe = f"{{http_get: {{port: '{'9' * 5000}'}}}}"
+    (tmp_path / "process-compose.yaml").write_text(f"processes: {{a: {{command: x, readiness_probe: {probe}}}}}")
+    assert "port" not in import_source(tmp_path, None).services["a"]
+
+
 def test_a_long_chain_of_processes_that_extend_each_other_is_refused(tmp_path: Path) -> None:
     processes = [f"  p{number}: {{command: x, extends: p{number - 1}}}" for number in range(2000, 0, -1)]
     (tmp_path / "process-compose.yaml").write_text("\n".join(["processes:", *processes, "  p0: {command: x}"]))

@@ -14,7 +14,7 @@ from minikube.errors import UsageError
 from minikube.importers.compose.files.merge import merge_tables, normalize_service
 from minikube.importers.detect import Found
 from minikube.importers.result import Notes, SourceFile, Span
-from minikube.importers.source import Destination, read_source, real_path, source_error, source_file
+from minikube.importers.source import Destination, place_error, read_source, real_path, source_error, source_file
 from minikube.importers.yaml_nodes import Entry, Items, Node, Scalar, Table, is_nothing, parse_yaml
 from minikube.manifest.variables.env_file import EnvFileError, parse_env_file
 
@@ -58,6 +58,15 @@ class ComposeProject:
         """Return the directory to which relative paths at `span` belong."""
         return self._directories.get(span.file, self.destination.source_dir)
 
+    def nothing(self) -> UsageError:
+        """Return the error of a project without a service that can be imported: the first reason for it, with its place."""
+        root = next(iter(self._roots.values()))
+        if reason := self.notes.first_refused("services"):
+            return place_error(*reason)
+        if entry := root.entries.get("services"):
+            return place_error(entry.span, "services: has no service with image or build")
+        return place_error(root.span, "has no services — a Compose file has them, each with image or build")
+
     def load(self) -> ComposeModel:
         """Return the whole project. Raises UsageError for a file that cannot be read, and where `extends` goes in a circle."""
         directory = self.destination.source_dir
@@ -89,7 +98,7 @@ class ComposeProject:
         self.sources[path] = source_file(name, text)
         root = parse_yaml(text, name)
         if not isinstance(root, Table):
-            raise source_error(name, f"expected a table with services, got {root.kind}", root.span.line)
+            raise place_error(root.span, f"expected a table with services, got {root.kind}")
         self._roots[path] = root
         return root
 
@@ -194,7 +203,7 @@ class ComposeProject:
             try:
                 root = self._read(path, path.parent)
             except UsageError as error:
-                raise source_error(span.file, f"extends: {error}", span.line) from None
+                raise place_error(span, f"extends: {error}") from None
             known = {
                 key: normalize_service(item.value)
                 for key, item in self._section(root, "services").items()
@@ -202,14 +211,12 @@ class ComposeProject:
             }
         step = f"{path}:{name}"
         if step in extending or (not file and name == extending[0] and len(extending) == 1):
-            raise source_error(span.file, f"services.{extending[0]}.extends goes in a circle", span.line)
+            raise place_error(span, f"services.{extending[0]}.extends goes in a circle")
         if len(extending) > MAX_FILES:
-            raise source_error(
-                span.file, f"services.{extending[0]}.extends goes on over {MAX_FILES} services", span.line
-            )
+            raise place_error(span, f"services.{extending[0]}.extends goes on over {MAX_FILES} services")
         base = known.get(name)
         if not isinstance(base, Table):
-            raise source_error(span.file, f"services.{extending[0]}.extends: there is no service {name}", span.line)
+            raise place_error(span, f"services.{extending[0]}.extends: there is no service {name}")
         base = self._extended(base, known, path, (*extending, step))
         return replace(own, entries=merge_tables(base.entries, own.entries))
 

@@ -94,35 +94,35 @@ def test_a_manifest_in_another_directory_has_the_same_paths_name_and_a_word_on_e
     ("name", "content", "message"),
     [
         ("gone.yaml", None, "gone.yaml: no such file"),
-        ("compose.yaml", b"services:\n  web: {image: \xff}\n", "compose.yaml:2: expected UTF-8, got the byte 0xff"),
-        ("compose.yaml", b"\xff\xfes\0", "compose.yaml:1: expected UTF-8, got the byte 0xff — save it as UTF-8"),
+        ("compose.yaml", b"services:\n  web: {image: \xff}\n", "compose.yaml:2:16: expected UTF-8, got the byte 0xff"),
+        ("compose.yaml", b"\xff\xfes\0", "compose.yaml:1:1: expected UTF-8, got the byte 0xff — save it as UTF-8"),
         ("compose.yaml", b"services:\n  web: {image: [\n", "compose.yaml:3:1: not YAML: "),
-        ("compose.yaml", b"services: [a]\n", "compose.yaml: has no service with image or build that can be imported"),
-        ("compose.yaml", b"- a\n", "compose.yaml:1: expected a table with services, got a list"),
-        ("compose.yaml", b"", "compose.yaml: has no service with image or build that can be imported"),
+        ("compose.yaml", b"services: [a]\n", "compose.yaml:1:1: services: expected a table, got a list"),
+        ("compose.yaml", b"- a\n", "compose.yaml:1:1: expected a table with services, got a list"),
+        ("compose.yaml", b"", "compose.yaml:1:1: has no services"),
         ("other.txt", b"\x00\x01", "other.txt: its format is not known — expected a Procfile, or a file of Compose"),
         ("supervisor.toml", b"[services.x]\n", "supervisor.toml: is TOML — expected a Procfile"),
         (
             "compose.yaml",
             b"services:\n  a: {image: x, depends_on: [b]}\n  b: {image: x, depends_on: [a]}\n",
-            "compose.yaml: depends_on goes in a circle: a → b → a",
+            "compose.yaml:2:3: depends_on goes in a circle: a → b → a",
         ),
         (
             "compose.yaml",
             b"services:\n  a: {extends: b}\n  b: {extends: a}\n",
-            "compose.yaml:2: services.a.extends goes in a circle",
+            "compose.yaml:2:7: services.a.extends goes in a circle",
         ),
         (
             "compose.yaml",
             b"services:\n  a: {image: x, extends: {file: gone.yaml, service: b}}\n",
-            "compose.yaml:2: extends: ",
+            "compose.yaml:2:17: extends: ",
         ),
         (
             "compose.yaml",
             (
                 "services:\n  a0: {image: x}\n" + "".join(f"  a{n}: {{extends: a{n - 1}}}\n" for n in range(1, 60))
             ).encode(),
-            "compose.yaml:3: services.a51.extends goes on over 50 services",
+            "compose.yaml:3:8: services.a51.extends goes on over 50 services",
         ),
         (
             "ecosystem.config.js",

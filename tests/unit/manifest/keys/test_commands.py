@@ -38,6 +38,8 @@ from tests.unit.manifest.test_parser import build
         ("exec run", "exec"),
         ("source .env", "source"),
         ("  export A=1", "export"),
+        ("case x in esac", "case"),
+        ("wait", "wait"),
         ("run 'a' ; b", ";"),
         ('run "a \'b" | c', "|"),
         # Not shell syntax:

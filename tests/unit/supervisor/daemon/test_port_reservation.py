@@ -26,8 +26,22 @@ def test_the_second_of_two_supervisors_gets_a_free_port_until_the_first_has_ende
         two.close()
 
 
+def test_one_port_on_two_addresses_is_no_conflict() -> None:
+    port = free_ports(1)[0]
+    one, two = PortReservations(), PortReservations()
+    warnings: list[str] = []
+    try:
+        for reservations, host in ((one, "127.0.0.1"), (one, "127.0.0.2"), (two, "127.0.0.3")):
+            wanted = HostPort(host, port)
+            assert choose_address("registry", wanted, True, reservations, warnings) == wanted
+        assert not two.reserve(HostPort("localhost", port)), "another name of the same address"
+    finally:
+        one.close()
+        two.close()
+
+
 def test_any_free_port_needs_no_reservation() -> None:
     reservations = PortReservations()
     assert choose_address("control", HostPort("127.0.0.1", 0), True, reservations, []) == HostPort("127.0.0.1", 0)
-    assert reservations.reserve(0), "nothing was reserved"
+    assert reservations.reserve(HostPort("127.0.0.1", 0)), "nothing was reserved"
     reservations.close()
