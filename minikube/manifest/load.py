@@ -14,11 +14,11 @@ from minikube.errors import ManifestError, Problem
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.files import VariablesFile, read_tree, read_variables
+from minikube.manifest.given import check_environment
 from minikube.manifest.layers.inherit import inherit, warn_of_replaced_image
 from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
 from minikube.manifest.tree.node import Node
-from minikube.manifest.variables.given import check_environment
 from minikube.manifest.variables.shared import LISTEN_VARIABLES, REDIS_VARIABLE, SharedEnvironment, complete_environment
 from minikube.model import to_dns_label
 from minikube.project_dir import ManifestFiles, files_at

@@ -2,7 +2,6 @@
 
     interpolate  `${VAR}` in strings, at once and at an instance's start (`${PORT}`)
     env_file     `.env` files and the files of `env_file`
-    given        warnings about variables that an instance is given by the supervisor
     shared       `[env]` and `env_file` of the manifest under those of each service
 
 It refuses to read files: `load` and `keys` do.
