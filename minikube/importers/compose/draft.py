@@ -25,6 +25,8 @@ class ProjectNames(Struct, frozen=True):
     """By the Compose name of a service, the names that `links` of others give it."""
     sections: Mapping[str, Mapping[str, Entry]]
     """The top-level `volumes`, `secrets` and so on, by name."""
+    compose_project: str
+    """The name of the project in Compose, with which the names of its volumes begin at the engine."""
     one_network: bool
     """Whether all services are on the same network in the Compose file, too."""
 

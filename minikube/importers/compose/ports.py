@@ -148,8 +148,10 @@ def _write_host_ports(draft: ServiceDraft, entry: Entry, mappings: list[PortMapp
 def _write_ports(draft: ServiceDraft, mappings: list[PortMapping]) -> None:
     first = next((mapping for mapping in mappings if mapping.protocol == "tcp"), None)
     if first is not None:
-        draft.out["port"] = _published(draft, first, "port")
-        draft.out["container_port"] = _number(first.target)
+        own, inside = _published(draft, first, "port"), _number(first.target)
+        draft.out["port"] = own
+        if not _is_same(own, inside):
+            draft.out["container_port"] = inside
         if first.host and first.host != LOOPBACK:
             draft.out["host"] = first.host
     ports: dict[str, object] = {}
@@ -161,13 +163,13 @@ def _write_ports(draft: ServiceDraft, mappings: list[PortMapping]) -> None:
         name = _port_name(mapping, ports)
         if not mapping.host:
             draft.inexact(mapping.span, "ports", ON_LOOPBACK, "ports", name)
-        port: dict[str, object] = {
-            "port": _published(draft, mapping, "ports", name),
-            "container_port": _number(mapping.target),
-        }
+        published, inside = _published(draft, mapping, "ports", name), _number(mapping.target)
+        port: dict[str, object] = {"port": published}
+        if not _is_same(published, inside):
+            port["container_port"] = inside
         if mapping.protocol != "tcp":
             port["protocol"] = mapping.protocol
-        ports[name] = port
+        ports[name] = published if len(port) == 1 else port
         if first is not None and mapping.host and mapping.host != (first.host or LOOPBACK):
             text = "all ports of a service are published on one address, its host"
             draft.inexact(mapping.span, "ports", text, "ports", name)
@@ -190,6 +192,11 @@ def _published(draft: ServiceDraft, mapping: PortMapping, *path: str) -> int | s
         draft.inexact(mapping.span, "ports", note, *path)
         return "auto"
     return _number(text)
+
+
+def _is_same(published: int | str, inside: int | str) -> bool:
+    """Return whether a port is the one in the container, too, as it is without `container_port`."""
+    return isinstance(published, int) and published == inside
 
 
 def _number(text: str) -> int | str:

@@ -95,7 +95,7 @@ def read(found: Found, destination: Destination) -> Imported:
 
 def _read_services(project: ComposeProject, model: ComposeModel) -> dict[str, dict[str, Any]]:
     """Return the services of the manifest that run something, by name."""
-    names = _names(model)
+    names = _names(project, model)
     services: dict[str, dict[str, Any]] = {}
     for source_name, entry in model.services.items():
         if isinstance(entry.value, Table):
@@ -127,7 +127,7 @@ def read_service(draft: ServiceDraft) -> None:
         draft.project.notes.refuse(draft.span, f"services.{draft.source_name}", reason)
 
 
-def _names(model: ComposeModel) -> ProjectNames:
+def _names(project: ComposeProject, model: ComposeModel) -> ProjectNames:
     services = {name: entry.value for name, entry in model.services.items() if isinstance(entry.value, Table)}
     checked = frozenset(name for name, table in services.items() if health.is_checked(table.entries.get("healthcheck")))
     memberships = {
@@ -137,7 +137,17 @@ def _names(model: ComposeModel) -> ProjectNames:
     }
     one_network = len(memberships) < 2 and all(len(found) < 2 for found in memberships)
     labels = service_names(services)
-    return ProjectNames(labels, checked, dependencies.link_aliases(services), model.sections, one_network)
+    aliases = dependencies.link_aliases(services)
+    return ProjectNames(labels, checked, aliases, model.sections, _compose_name(project, model), one_network)
+
+
+def _compose_name(project: ComposeProject, model: ComposeModel) -> str:
+    """Return the name that Compose gives the project: that of `.env`, of the file, or of the directory."""
+    node = model.top["name"].value if "name" in model.top else None
+    named = project.dotenv.get("COMPOSE_PROJECT_NAME") or (node.text if isinstance(node, Scalar) else "")
+    if not named or "$" in named:
+        named = project.destination.source_dir.name
+    return re.sub(r"[^a-z0-9_-]", "", named.lower()).lstrip("_-") or "PROJECT"
 
 
 def _drop_missing(services: dict[str, dict[str, Any]], notes: Notes, file: str) -> None:

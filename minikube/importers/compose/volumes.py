@@ -111,7 +111,7 @@ def _named(draft: ServiceDraft, span: Span, name: str, target: str, mode: str, p
     entry = draft.names.sections["volumes"].get(name)
     settings = entry.value if entry else None
     if not isinstance(settings, Table):
-        return name
+        return _new_volume(draft, span, name, target, mode, position)
     external = settings.get("external")
     real = settings.get("name")
     if isinstance(external, Table):  # the form of old files: external: { name: x }
@@ -125,18 +125,31 @@ def _named(draft: ServiceDraft, span: Span, name: str, target: str, mode: str, p
             draft.add_engine_args(span, "volumes", f"--volume={word}", note=note)
         return None
     options = settings.get("driver_opts")
-    if isinstance(options, Table):
-        return _bound(draft, span, name, options, position)
+    bound = _bound(draft, span, options, position) if isinstance(options, Table) else None
+    return bound or _new_volume(draft, span, name, target, mode, position)
+
+
+def _new_volume(draft: ServiceDraft, span: Span, name: str, target: str, mode: str, position: int) -> str:
+    """Return the name of a volume; note once in an import that it has not the data of the one in Compose."""
+    if not draft.project.has_volume_note:
+        draft.project.has_volume_note = True
+        old = f"{draft.names.compose_project}_{name}"
+        word = ":".join(part for part in (old, target, mode) if part)
+        note = (
+            f"a named volume is a new one here, without the data of {old}"
+            f' — engine_args = ["--volume={word}"] in place of this line goes on with it'
+        )
+        draft.inexact(span, "volumes", note, "volumes", position)
     return name
 
 
-def _bound(draft: ServiceDraft, span: Span, name: str, options: Table, position: int) -> str | None:
+def _bound(draft: ServiceDraft, span: Span, options: Table, position: int) -> str | None:
     """Return the directory of a named volume that is bound to one; another option of its driver is refused where it stands."""
     device, kind = options.get("device"), options.get("o")
     if isinstance(device, Scalar) and isinstance(kind, Scalar) and "bind" in kind.text.split(","):
         text = draft.text(device, "volumes.driver_opts.device", "volumes", position)
-        return draft.file_path(text, device.span, "volumes", "volumes", position) if text else name
-    return name
+        return draft.file_path(text, device.span, "volumes", "volumes", position) if text else None
+    return None
 
 
 def read_volume_section(entries: Mapping[str, Entry], notes: Notes) -> None:

@@ -97,7 +97,7 @@ class Setup(Small):
                 outside |= {row.local_address, str(blocking.discover(spec.name, address=status.registry))}
             for name, port in spec.ports.items():
                 suffix = "/udp" if port.protocol == "udp" else ""
-                inside.add(f"{spec.name}:{port.container_port}{suffix}")
+                inside.add(f"{spec.name}:{port.container_port or row.ports[name]}{suffix}")
                 outside.add(f"127.0.0.1:{row.ports[name]}{suffix}")
         own = subprocess.run(
             [sys.executable, str(PART), "wait-for", *outside], capture_output=True, text=True, timeout=60

@@ -75,3 +75,53 @@ def test_a_limit_with_which_no_process_starts_is_left_out(
     made = imported(tmp_path, f"    {line}\n")
     assert made.services["web"].get("limits") == limits
     assert len(made.notes) == notes
+
+
+def test_the_first_named_volume_says_how_to_go_on_with_the_data_of_compose(tmp_path: Path) -> None:
+    """Compose's volume has the project's name before its own: that of the file, of `.env`, or of the directory."""
+    lines = "    volumes: [./x:/x, 'data:/data:ro', more:/more, '/anonymous']\n  other:\n    image: x\n    volumes: [data:/d]\n"
+    whole = f"{lines}volumes: {{data: , more: }}\n"
+    for text, env, old in (
+        (whole, "", "myshop_data"),
+        (f"{whole}name: s-hop\n", "", "s-hop_data"),
+        (f"{whole}name: x\n", "COMPOSE_PROJECT_NAME=y\n", "y_data"),
+        (f"{whole}name: '${{X}}'\n", "", "myshop_data"),
+    ):
+        directory = tmp_path / "_My Shop"
+        directory.mkdir(exist_ok=True)
+        (directory / ".env").write_text(env)
+        noted = [note for note in imported(directory, text).notes if "volumes" in note.source]
+        assert [(note.path, note.text) for note in noted] == [
+            (
+                ("services", "web", "volumes", 1),
+                f"a named volume is a new one here, without the data of {old}"
+                f' — engine_args = ["--volume={old}:/data:ro"] in place of this line goes on with it',
+            )
+        ]
+
+
+@pytest.mark.parametrize(
+    "lines", ["volumes: [./data:/data]", "volumes: ['/data']", "volumes: [theirs:/data]", "tmpfs: /x"]
+)
+def test_mounts_that_go_on_with_their_data_have_no_note_on_it(tmp_path: Path, lines: str) -> None:
+    made = imported(tmp_path, f"    {lines}\nvolumes:\n  theirs: {{external: true}}\n")
+    assert not any("without the data" in note.text for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("ports", "made"),
+    [
+        ("'3000:3000'", {"port": 3000}),
+        ("'8080:80'", {"port": 8080, "container_port": 80}),
+        ("'80'", {"port": "auto", "container_port": 80}),
+        ("'${P}:${P}'", {"port": "${P}", "container_port": "${P}"}),
+        ("'1:1', '2:2'", {"port": 1, "ports": {"tcp-2": 2}}),
+        ("'1:1', '53:53/udp'", {"port": 1, "ports": {"udp-53": {"port": 53, "protocol": "udp"}}}),
+        ("'1:1', '3:2'", {"port": 1, "ports": {"tcp-2": {"port": 3, "container_port": 2}}}),
+    ],
+)
+def test_a_port_that_is_the_same_in_the_container_stands_once(
+    tmp_path: Path, ports: str, made: dict[str, object]
+) -> None:
+    service = imported(tmp_path, f"    ports: [{ports}]\n").services["web"]
+    assert {key: service[key] for key in ("port", "container_port", "ports") if key in service} == made

@@ -15,8 +15,10 @@ PAIRS = [(block, FOUND[at + 1]) for at, block in enumerate(FOUND) if f"{block.la
 
 @pytest.mark.parametrize(("source", "result"), PAIRS, ids=lambda block: block.kind)
 def test_each_source_of_the_page_becomes_the_manifest_after_it(source: Block, result: Block, tmp_path: Path) -> None:
-    (tmp_path / source.kind).write_text(source.text)
+    project = tmp_path / "shop"
+    project.mkdir()
+    (project / source.kind).write_text(source.text)
     assert result.kind == "imported", source.place
-    assert write_manifest(import_source(tmp_path, None)) == result.text
-    (tmp_path / "supervisor.toml").write_text(result.text)
-    load_manifest(tmp_path / "supervisor.toml", {})
+    assert write_manifest(import_source(project, None)) == result.text
+    (project / "supervisor.toml").write_text(result.text)
+    load_manifest(project / "supervisor.toml", {})

@@ -408,3 +408,33 @@ health = { interval = "1s" }
         "11:8 services.z.port",
         "12:10 services.z.health",
     ]
+
+
+def test_variables_that_are_always_the_projects_are_not_taken_and_a_port_that_is_told_twice_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path,
+        """
+        [env]
+        MINIKUBE_REGISTRY = "other:1"
+        [services.x]
+        command = "x"
+        port = 7000
+        env = { PORT = "4000", MINIKUBE_REDIS_URL = "redis://h:1", A = "1" }
+        [services.y]
+        command = "y"
+        port = 7001
+        env = { PORT = "${PORT}" }
+        [services.z]
+        command = "z"
+        env = { PORT = "4001" }
+        """,
+    )
+    manifest = load_manifest(path, {})
+    assert manifest.services["x"].env == {"PORT": "4000", "A": "1"}
+    assert [warning.split(":")[3].strip() for warning in map(str, manifest.warnings)] == [
+        "env.MINIKUBE_REGISTRY",
+        "services.x.env.MINIKUBE_REDIS_URL",
+        "services.x.env.PORT",
+    ]

@@ -46,6 +46,8 @@ class ComposeProject:
         self.found = found
         self.destination = destination
         self.notes = notes
+        self.has_volume_note = False
+        """Whether the note on the data of named volumes was made."""
         self.sources: dict[Path, SourceFile] = {}
         self._directories: dict[str, Path] = {}
         self._roots: dict[Path, Table] = {}
