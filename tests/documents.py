@@ -11,7 +11,7 @@ The first word after a block's language is its class, or the name of the file th
                        only its subcommands, options and files are checked
     text output        what the lines of the `sh shop` block before it print
     toml manifest      a whole manifest
-    toml override      a further file for the manifest before it
+    toml override      a further file for the manifest before it, or for the imported one
     toml entry         services that are added to the manifest of the sample shop
     json dialogue      requests to the registry, each with its reply, and notifications
     yaml prometheus    a configuration of Prometheus

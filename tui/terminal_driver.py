@@ -61,6 +61,17 @@ class TerminalDriver(LinuxDriver):
         if self._can_write():
             super().close()
 
+    # Textual leaves and takes the terminal within the signal's handler. That interrupts the main thread anywhere, also while
+    # it holds the lock of the queue of the writing thread, for which `write` would then wait for ever.
+
+    def _sigtstp_application(self, *_: Any) -> None:
+        """Leave the terminal and stop this process, in the event loop, after TSTP."""
+        self._loop.call_soon_threadsafe(super()._sigtstp_application)
+
+    def _sigcont_application(self, *_: Any) -> None:
+        """Take the terminal over again, in the event loop, after CONT."""
+        self._loop.call_soon_threadsafe(super()._sigcont_application)
+
     def resume_application_mode(self) -> None:
         """Take the terminal over again. Textual calls it at each CONT."""
         # After STOP, which no program can handle, the modes are those of the shell, but the threads of before are there: a

@@ -22,11 +22,13 @@ from minikube.linux import cgroup, processes
 from minikube.linux.commands import run_command
 from minikube.linux.inotify import Inotify, describe_start_error, instance_limit, watch_limit
 from minikube.linux.ports import find_obstacle, port_owner
-from minikube.manifest import HostPort, Manifest, load_manifest
+from minikube.manifest import HostPort, Manifest
+from minikube.manifest.load import read_manifest
 from minikube.manifest.spec import Protocol
 from minikube.model import InstanceView, Snapshot
 from minikube.project import orphans
 from minikube.project.instance_ports import listeners
+from minikube.project.machine_check import find_missing
 from minikube.project.run_lookup import find_run
 from minikube.project_dir import REDIS_DATA_DIR, SUPERVISOR_FILE, ManifestFiles, project_dir
 from minikube.supervisor.backing.redis_program import find_redis, read_writer
@@ -44,9 +46,11 @@ def run_checks(files: ManifestFiles) -> Iterator[Finding]:
     path = files.first
     yield _python()
     try:
-        manifest = load_manifest(files)
+        manifest, reading = read_manifest(files)
         count = len(manifest.services)
         yield ok("manifest", f"{files}: good, {count} service{'' if count == 1 else 's'}")
+        for missing in find_missing(reading, manifest.services.values()):
+            yield Finding("manifest", "warn", str(missing), "make it, or correct the key")
     except ManifestError as error:
         count = len(str(error).splitlines())
         yield Finding(

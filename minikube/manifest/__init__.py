@@ -9,6 +9,7 @@
     shapes       the kinds of values that `parser` is made of: a shape reads a value and describes it in the JSON Schema
     keys/        commands, containers, environment, limits and ports: keys that need code of their own
     validate     rules between several keys: dependency cycles, ports, addresses beyond loopback, replicas
+    given        warnings about variables that an instance is given by the supervisor
     values       strings with a form of their own: addresses, signals, schedules, masks
     variables/   `${VAR}` in strings, `.env` files, the environment of a service from all its sources
     diagnostics  key paths, problems, warnings, "did you mean"

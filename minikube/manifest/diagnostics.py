@@ -127,6 +127,21 @@ class ManifestReading:
         """Return whether `path` or a key below it has a problem: rules that depend on it are then skipped."""
         return any(seen == path or seen.startswith((f"{path}.", f"{path}[")) for seen in self._failed)
 
+    def make_value_problem(self, path: str, message: str) -> Problem:
+        """Return a problem of a value alone, equal for all services that inherit it, without recording it.
+
+        It names a short form in place of the table that it is short for.
+        """
+        node, exact = self.tree.find(split_path(path))
+        if exact or not isinstance(node.value, dict):
+            return self._problem(node.source, node.value_at, node.path, message)
+        return self._problem(node.source, node.key, path, message)
+
+    def find_place(self, path: str) -> tuple[int, int]:
+        """Return the number of the file and the offset of the value of a key path, equal for all that inherit the value."""
+        source, offset, _ = self._place(path)
+        return source.index, offset
+
     def note_variable(self, path: str, name: str, kind: UseKind) -> None:
         """Record that the value at a key path uses a variable."""
         self.uses.setdefault(path, {})[VariableUse(name, kind)] = None

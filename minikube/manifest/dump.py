@@ -142,6 +142,8 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
             return _string(name, _volume(value))
         case Struct() if not isinstance(value, HostPort):
             return _table(value, defaults)
+        case HostPort("127.0.0.1", 0):
+            return "auto"
         case HostPort() | Path():
             return _string(name, str(value))
         case str():

@@ -12,7 +12,7 @@ from msgspec import Struct
 from minikube.errors import ManifestError, Problem
 from minikube.manifest.hints import OTHER_FORMATS
 from minikube.manifest.tree.node import Node, Source, make_tree
-from minikube.manifest.tree.positions import NestedTooDeeply, read_spots
+from minikube.manifest.tree.positions import NestedTooDeeply, find_doubled, read_spots
 from minikube.manifest.variables.env_file import EnvFileError, parse_env_file
 from minikube.text import printable
 
@@ -50,6 +50,16 @@ def read_tree(path: Path, index: int = 0) -> Node:
         return make_tree(raw, read_spots(text), source)
     except tomllib.TOMLDecodeError as error:
         _refuse_other_format(path)
+        if str(error).startswith(("Cannot ", "Duplicate ")) and (doubled := find_doubled(text)):
+            first, _ = source.position(doubled.first)
+            raise ManifestError(
+                Problem(
+                    shown,
+                    f"not TOML: {printable(doubled.name)} is there twice, first in line {first} — remove one of them",
+                    "",
+                    *source.position(doubled.second),
+                )
+            ) from None
         match = _AT.fullmatch(str(error))
         line, column = (int(match[2]), int(match[3])) if match and match[2] else source.position(len(text))
         raise ManifestError(

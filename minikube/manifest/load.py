@@ -14,6 +14,7 @@ from minikube.errors import ManifestError, Problem
 from minikube.manifest import parser, validate
 from minikube.manifest.diagnostics import KeyPath, ManifestReading
 from minikube.manifest.files import VariablesFile, read_tree, read_variables
+from minikube.manifest.given import check_environment
 from minikube.manifest.layers.inherit import inherit, warn_of_replaced_image
 from minikube.manifest.layers.merge import MANIFEST, merge
 from minikube.manifest.spec import ControlSettings, Manifest, RedisSettings, RegistrySettings, ServiceSpec
@@ -134,6 +135,7 @@ def build_manifest(reading: ManifestReading, files: ManifestFiles) -> Manifest:
     services = keys.pop("services", None) or _readable(raw_services, reading)
     env_files, file_env = keys.pop("env_file", ((), {}))
     shared = SharedEnvironment(keys.pop("env", {}), env_files, file_env)
+    check_environment(reading, shared.env, services)
     redis = reading.variables[REDIS_VARIABLE] if REDIS_VARIABLE in reading.dotenv else None
     services = {name: complete_environment(service, shared, redis) for name, service in services.items()}
     services = _without_missing_dependencies(reading, raw_services, services)

@@ -52,6 +52,7 @@ MAX_LOG_FILES = 1000
 NAME_FORM = "a DNS label: a-z, 0-9 and -, 1 to 63 characters"
 
 _WORD = Text("a non-empty string", r"^(?s:.+)$")
+_IMAGE = Text("the name of an image without white space, such as redis:7", r"^\S+$")
 _LATER = Text(later=True)
 
 
@@ -156,7 +157,7 @@ _SERVICE = KnownKeys(
     {
         "command": COMMAND,
         "shell": SHELL,
-        "image": _WORD,
+        "image": _IMAGE,
         "entrypoint": COMMAND_OR_NONE,
         "build": containers.build_shape(_DIRECTORY, BUILD_ARGUMENT),
         **containers.SHAPES,
@@ -273,7 +274,7 @@ DEFAULTS = _Defaults(
     KnownKeys(
         {name: shape for name, shape in _SERVICE.shapes.items() if name != "extends"}
         | {"health": OneOf[Any]({dict: ANY_HEALTH, str: HEALTH.by_type[str]}, HEALTH.expected)},
-        hints=hints.SERVICE_KEYS,
+        hints={**hints.SERVICE_KEYS, "extends": "extends of a service"},
     )
 )
 

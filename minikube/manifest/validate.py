@@ -37,6 +37,7 @@ def check(reading: ManifestReading, raw_services: Mapping[str, object], services
         _check_service(reading, service)
         _check_schedule(reading, service)
         _check_dependencies(reading, service, raw_services, services)
+    _check_ports_of_checks(reading, services)
     _check_instance_names(reading, services)
     for cycle in find_cycles({name: tuple(service.depends_on) for name, service in services.items()}):
         circle = " → ".join((*cycle, cycle[0]))
@@ -211,17 +212,11 @@ def _check_container(reading: ManifestReading, path: str, service: ServiceSpec) 
 
 def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     path = service_path(service.name)
-    has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
     health = service.health
     if service.runtime == "container":
         _check_container(reading, path, service)
     elif not service.argv and not reading.failed(path):
         reading.fail(f"{path}.runtime", 'expected command or shell for runtime = "process"')
-    if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
-        reading.fail(
-            f"{path}.health",
-            f'expected services.{service.name}.port to be set (or "auto") for a check by {health.kind}',
-        )
     if service.port and service.replicas > 1:
         reading.fail(
             f"{path}.port",
@@ -237,6 +232,22 @@ def _check_service(reading: ManifestReading, service: ServiceSpec) -> None:
     _check_named_ports(reading, path, service)
     if health and health.restart_after and service.restart.policy == "never":
         reading.warn(f"{path}.health.restart_after", 'it ends the instance, and restart = "never" leaves it at that')
+
+
+def _check_ports_of_checks(reading: ManifestReading, services: Services) -> None:
+    """Record each check that needs the port of a service that has none: once for all services that inherit it."""
+    lacking: dict[tuple[int, int], list[ServiceSpec]] = {}
+    for service in services.values():
+        health, path = service.health, service_path(service.name)
+        has_port = service.port or service.auto_port or reading.failed(f"{path}.port")
+        if health and not has_port and (health.kind == "tcp" or health.http.startswith("/")):
+            lacking.setdefault(reading.find_place(f"{path}.health"), []).append(service)
+    for found in lacking.values():
+        ports = join_words([f"services.{service.name}.port" for service in found], "and")
+        kind = found[0].health.kind if found[0].health else ""
+        text = f'expected {ports} to be set (or "auto") for a check by {kind}'
+        for service in found:  # the first of them records it, the others are marked
+            reading.fail_value(service_path(service.name, "health"), text, is_key=False)
 
 
 def _check_named_ports(reading: ManifestReading, path: str, service: ServiceSpec) -> None:

@@ -11,6 +11,7 @@
     run_claim          the right to run a project directory, which one supervisor has at a time
     run_name           the name in the kernel by which both find each other
     redis_socket       the place of the embedded Redis' socket, and its removal
+    machine_check      which users, directories and files of a manifest this machine does not have
     orphans            find and kill processes that an earlier run left
     watch_patterns     which files are the sources of a service: its `watch` patterns and `.gitignore`
 

@@ -97,7 +97,9 @@ def test_each_manifest_is_valid(block: Block, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", places(find("toml", "override")))
 def test_each_further_file_makes_a_valid_manifest(block: Block, tmp_path: Path) -> None:
-    (before,) = [one for one in blocks(block.page) if one.kind == "manifest" and one.line < block.line][-1:]
+    (before,) = [one for one in blocks(block.page) if one.kind in ("manifest", "imported") and one.line < block.line][
+        -1:
+    ]
     (tmp_path / "supervisor.toml").write_text(before.text)
     (tmp_path / "supervisor.override.toml").write_text(block.text)
     done = subprocess.run([MINIKUBE, "validate"], cwd=tmp_path, capture_output=True, text=True, timeout=60)

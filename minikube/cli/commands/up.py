@@ -104,14 +104,14 @@ def up_command(options: UpOptions) -> int:
     On a terminal the dashboard is shown; otherwise, or with --plain, log lines are printed. The first Ctrl-C stops all
     services, in reverse order of their dependencies; the second one kills them.
     """
-    from minikube.manifest import load_manifest
+    from minikube.manifest.load import read_manifest
 
     if options.detach and options.exit_with:
         raise UsageError("--exit-with waits for the end of a service — leave out --detach")
     files, names = split_words(options.words, options.manifest)
     names += tuple(f"@{group.removeprefix('@')}" for group in options.groups)
     _refuse_second_run(files)
-    manifest = load_manifest(files)
+    manifest, reading = read_manifest(files)
     profiles = options.profiles or _split_profiles(os.environ.get("MINIKUBE_PROFILES", ""))
     dashboard = options.wants_dashboard()
     launch_options = LaunchOptions(
@@ -124,7 +124,10 @@ def up_command(options: UpOptions) -> int:
         prints_events=not (dashboard or options.detach),
     )
     services = services_to_start(manifest, launch_options)
-    for warning in manifest.warnings:
+    from minikube.project.machine_check import find_missing_files
+
+    missing = find_missing_files(reading, (manifest.services[name] for name in services))
+    for warning in (*manifest.warnings, *missing):
         print_message(f"warning: {warning}")
     if options.build:
         launch_options = replace(launch_options, unbuilt=_build_images(manifest, services))

@@ -1,9 +1,16 @@
 """`config`: the manifest with variables filled in, short forms written out and secrets masked; where its values come from."""
 
+import sys
+
 import click
 
 from minikube.cli.common import manifest_files, print_json, print_message
 from minikube.cli.options import json_option, manifest_argument
+
+
+def is_terminal() -> bool:
+    """Return whether the output goes to a terminal."""
+    return sys.stdout.isatty()
 
 
 @click.command()
@@ -31,7 +38,9 @@ def config_command(manifest: tuple[str, ...], with_defaults: bool, origins: bool
 
         from minikube.cli.render.origins import origin_lines
 
-        for line in origin_lines(found, max(shutil.get_terminal_size().columns, 80)):
+        # A pipe and a file get whole values, which may be searched for.
+        width = max(shutil.get_terminal_size().columns, 80) if is_terminal() else 0
+        for line in origin_lines(found, width):
             click.echo(line)
         return
     if as_json:

@@ -21,8 +21,8 @@ SOURCES = {
 }
 
 
-def origin_lines(origins: Sequence[Origin], width: int) -> Iterator[str]:
-    """Yield a line for each value, aligned and cut at `width` columns, and lines for its variables below it."""
+def origin_lines(origins: Sequence[Origin], width: int = 0) -> Iterator[str]:
+    """Yield a line for each value, aligned and cut at `width` columns (0: whole), and lines for its variables below it."""
     places = list(map(_describe_place, origins))
     column = max((len(place) for place in places if len(place) <= WIDEST_PLACE), default=0)
     for origin, place in zip(origins, places, strict=True):
@@ -73,4 +73,4 @@ def toml_text(value: Any) -> str:
 
 
 def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+    return line if not width or len(line) <= width else f"{line[: width - 1]}…"

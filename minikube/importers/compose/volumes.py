@@ -8,7 +8,7 @@ from minikube.importers.compose.draft import ServiceDraft
 from minikube.importers.compose.variables import split_outside
 from minikube.importers.result import Notes, Span
 from minikube.importers.yaml_nodes import Entry, Items, Scalar, Table
-from minikube.manifest.keys.containers import VOLUME_OPTIONS, parse_volume
+from minikube.manifest.keys.volumes import VOLUME_OPTIONS, parse_volume
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 

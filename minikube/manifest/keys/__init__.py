@@ -7,6 +7,7 @@
     health      `health`
     limits      the table `limits`
     ports       `port` and `ports`
+    volumes     the strings of `volumes`
 
 They are shapes: see `manifest.shapes`. They refuse nothing that depends on other keys: `validate` does.
 """

@@ -1,7 +1,6 @@
 """The keys of a service that runs in a container: `image`, `build`, `volumes`, `network` and the rest, and `[containers]`."""
 
 import ipaddress
-import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ from msgspec import structs
 
 from minikube.manifest import spec
 from minikube.manifest.diagnostics import KeyPath
-from minikube.manifest.keys.engine_args import find_problem
+from minikube.manifest.keys.engine_args import find_problems
+from minikube.manifest.keys.volumes import VOLUME_FORM, parse_volume
 from minikube.manifest.shapes import (
     Boolean,
     Choice,
@@ -35,29 +35,7 @@ CONTAINER_KEYS = (
 )
 """Keys that a process must not have."""
 
-VOLUME_OPTIONS = ("ro", "rw", "z", "Z", "cached", "delegated", "consistent")
-VOLUME_FORM = (
-    "source:/target, source:/target:ro or /target, where source is a path (./data) or a volume's name,"
-    f" and further options are {', '.join(VOLUME_OPTIONS)}"
-)
-# A colon within the source has no slash behind it: `/a:/b:/c` would have two meanings.
-_VOLUME = re.compile(r"(?:(?P<source>[^:\0]+(?::[^/:\0][^:\0]*)*):)?(?P<target>/[^:\0]*)(?::(?P<options>[A-Za-z,]+))?")
-_VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
 HOST_ADDRESS_FORM = f'an IP address, or "{spec.HOST_GATEWAY}" for this machine'
-
-
-def parse_volume(text: str) -> spec.VolumeSpec:
-    """Parse a volume: `./data:/srv/data:ro,Z`, `/etc/ssl:/etc/ssl`, `cache:/var/cache`, `/anonymous`. Raises ValueError."""
-    match = _VOLUME.fullmatch(text)
-    options = (match["options"] or "").split(",") if match else []
-    if match is None or not {"", *VOLUME_OPTIONS}.issuperset(options):
-        raise ValueError(f"expected {VOLUME_FORM}")
-    source = match["source"] or ""
-    if source and not source.startswith(("/", ".", "~")) and not _VOLUME_NAME.fullmatch(source):
-        raise ValueError("expected a path that starts with / or ./, or a volume's name (a-z, 0-9, _, . and -)")
-    others = tuple(option for option in options if option not in ("", "ro", "rw"))
-    return spec.VolumeSpec(source, match["target"], "ro" in options, others)
 
 
 def _absolute(volume: spec.VolumeSpec, key: KeyPath) -> spec.VolumeSpec | None:
@@ -107,10 +85,10 @@ def build_shape(directory_shape: Shape[Path], argument_shape: Shape[str]) -> Sha
 
 
 def _engine_args(words: tuple[str, ...], key: KeyPath) -> tuple[str, ...] | None:
-    if (found := find_problem(words)) is None:
-        return words
-    index, text = found
-    return key.item(index).fail(text)
+    problems = find_problems(words)
+    for index, text in problems:
+        key.item(index).fail(text)
+    return None if problems else words
 
 
 SHAPES: dict[str, Shape[Any]] = {

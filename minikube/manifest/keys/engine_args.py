@@ -7,6 +7,7 @@ no value, because a word after them would be taken for the image.
 from collections.abc import Iterator, Sequence
 
 from minikube.defaults import CONTAINER_LABEL
+from minikube.manifest.keys.volumes import parse_volume
 
 OWN = "which the supervisor sets itself"
 LABEL_PREFIX = f"{CONTAINER_LABEL}."
@@ -23,6 +24,7 @@ REFUSED = {
         ("no-healthcheck", *(f"health-{key}" for key in ("cmd", "interval", "retries", "timeout", "start-period"))),
         "set health in its place",
     ),
+    **dict.fromkeys(("publish", "publish-all"), "set port or ports in its place"),
     "add-host": "set extra_hosts in its place",
     "init": "set init in its place",
     "user": "set user in its place",
@@ -61,28 +63,52 @@ WITHOUT_VALUE = frozenset(
 """Options that take no value in the word after them. `attach` has one, and is refused."""
 
 
-def find_problem(words: Sequence[str]) -> tuple[int, str] | None:
-    """Return the index of the first word that must not be there, and what was expected in its place; None where all may be."""
+def find_problems(words: Sequence[str]) -> list[tuple[int, str]]:
+    """Return the index of each word that must not be there, and what was expected in its place."""
+    found: list[tuple[int, str]] = []
     may_be_value = False
     """Whether the word before is an option that may take this one as its value."""
     for index, word in enumerate(words):
         if not word.startswith("-") or word == "-":
             if not may_be_value:
-                return index, f'expected an option that begins with -, got "{word}", which would be taken for the image'
+                text = f'expected an option that begins with -, got "{word}", which would be taken for the image'
+                found.append((index, text))
             may_be_value = False
             continue
         if word == "--":
-            return index, "expected no --, after which words would be taken for the image"
+            return [*found, (index, "expected no --, after which words would be taken for the image")]
         for shown, name, value in _options(word):
-            if name in REFUSED:
-                reason = REFUSED[name]
-                return index, f"expected no {shown}, {reason}" if reason == OWN else f"expected no {shown} — {reason}"
             may_be_value = value is None and name not in WITHOUT_VALUE
             if may_be_value and index + 1 < len(words):
                 value = words[index + 1]
-            if name == "label" and (value or "").startswith(LABEL_PREFIX):
-                return index, f"expected no label {LABEL_PREFIX}…, {OWN}"
-    return None
+            if text := _refuse(shown, name, value or ""):
+                found.append((index, text))
+                break
+    return found
+
+
+def _refuse(shown: str, name: str, value: str) -> str:
+    """Return what was expected in place of an option; empty where it may be there."""
+    if name in REFUSED:
+        reason = REFUSED[name]
+        return f"expected no {shown}, {reason}" if reason == OWN else f"expected no {shown} — {reason}"
+    if name == "label" and value.startswith(LABEL_PREFIX):
+        return f"expected no label {LABEL_PREFIX}…, {OWN}"
+    if name == "volume" and _has_key(value):
+        return f"expected no {shown} with a path — set volumes in its place"
+    return ""
+
+
+def _has_key(volume: str) -> bool:
+    """Return whether the key `volumes` can say the value of `--volume`.
+
+    It cannot for a volume's name, which is that at the engine here and one of the project there, or for other options.
+    """
+    try:
+        parsed = parse_volume(volume)
+    except ValueError:
+        return False
+    return parsed.is_path or not parsed.source
 
 
 def _options(word: str) -> Iterator[tuple[str, str, str | None]]:

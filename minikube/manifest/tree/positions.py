@@ -7,8 +7,9 @@ character once. It refuses to give values.
 import contextlib
 import re
 import tomllib
+from typing import NamedTuple
 
-from minikube.manifest.tree.paths import Part
+from minikube.manifest.tree.paths import Part, join_path
 
 MAX_DEPTH = 100
 """How deep tables and lists may be nested: each level costs the readers of the tree a few frames of Python's stack."""
@@ -59,6 +60,22 @@ def read_spots(text: str) -> Spot:
     return reader.root
 
 
+class DoubledKey(NamedTuple):
+    """A key or a table that a text has twice: its name as written, and the offsets of both."""
+
+    name: str
+    first: int
+    second: int
+
+
+def find_doubled(text: str) -> DoubledKey | None:
+    """Return the first key or table that the text, which `tomllib` refuses, has twice; None where there is none."""
+    reader = _Reader(text)
+    with contextlib.suppress(_NotUnderstood, NestedTooDeeply, IndexError, tomllib.TOMLDecodeError):
+        reader.read_document()
+    return reader.doubled
+
+
 class _NotUnderstood(Exception):
     """The text goes on in a way that this reader does not know."""
 
@@ -68,6 +85,8 @@ class _Reader:
         self.text = text
         self.at = 0
         self.root = Spot(0, 0)
+        self.doubled: DoubledKey | None = None
+        self._with_header: set[Spot] = set()
 
     def read_document(self) -> None:
         """Read all tables and assignments of the text."""
@@ -99,7 +118,10 @@ class _Reader:
         if found is None:
             found = holder.inner[name] = Spot(offset, offset)
         elif brackets == 1:  # a header of its own says more than `[a.b.c]`
+            if found in self._with_header or not found.inner:
+                self._note_doubled(keys, found, offset)
             found.key = found.value = offset
+        self._with_header.add(found)
         if brackets == 2:
             found.is_array = True
             found.inner[len(found.inner)] = found = Spot(offset, offset)
@@ -114,8 +136,14 @@ class _Reader:
         self._skip(_SPACE)
         holder = _enter(table, keys[:-1])
         name, offset = keys[-1]
+        if name in holder.inner:
+            self._note_doubled(keys, holder.inner[name], offset)
         holder.inner[name] = spot = Spot(offset, self.at)
         self._value(spot, depth + len(keys))
+
+    def _note_doubled(self, keys: list[tuple[str, int]], first: Spot, offset: int) -> None:
+        if self.doubled is None:
+            self.doubled = DoubledKey(join_path(name for name, _ in keys), first.key, offset)
 
     def _keys(self, depth: int) -> list[tuple[str, int]]:
         """Read `a."b c".d` and the blanks after it; return the names with their offsets. `depth` is that of their table."""

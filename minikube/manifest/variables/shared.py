@@ -16,6 +16,9 @@ LISTEN_VARIABLES = ("PORT", "HOST")
 
 REDIS_VARIABLE = "REDIS_URL"
 
+PROJECT_VARIABLES = ("MINIKUBE_REGISTRY", "MINIKUBE_REDIS_URL")
+"""Variables that are always those of the service's own project, whatever `env` and its files say."""
+
 
 class SharedEnvironment(Struct, frozen=True):
     """The manifest's own `[env]` and `env_file`, which hold for all services."""
@@ -38,5 +41,8 @@ def complete_environment(service: ServiceSpec, shared: SharedEnvironment, dotenv
     env = {name: value for name, value in shared.env.items() if name not in service.file_env} | service.env
     if dotenv_redis is not None and REDIS_VARIABLE not in file_env:
         env = {REDIS_VARIABLE: escape_dollars(dotenv_redis), **env}
+    env, file_env = (
+        {name: value for name, value in found.items() if name not in PROJECT_VARIABLES} for found in (env, file_env)
+    )
     files = tuple(file for file in shared.env_file if file not in service.env_file) + service.env_file
     return replace(service, env=env, env_file=files, file_env=file_env)

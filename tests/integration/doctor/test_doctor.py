@@ -252,3 +252,12 @@ def test_the_processes_of_a_project_that_runs_are_its_own_whatever_became_of_its
         claim.close()
     assert found["state"]["found"] == f"{state}: its supervisor runs"
     assert found["port"]["found"].endswith("is this project's")
+
+
+def test_what_the_manifest_names_and_this_machine_lacks_is_a_warning(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "supervisor.toml").write_text(f'{SERVICES}[services.x]\ncommand = "run"\ncwd = "none"\n')
+    manifest = findings(capsys, 0)["manifest"]
+    assert manifest["status"] == "warn"
+    assert manifest["found"].startswith("supervisor.toml:7:7: services.x.cwd: its working directory ")

@@ -88,7 +88,11 @@ def test_a_path_that_is_no_file(tmp_path: Path) -> None:
     [
         ("a = \n", ":1:5: not TOML: Invalid value"),
         ("name = 'x'\n[services", ":2:10: not TOML: Expected ']'"),
-        ("[a]\n[a]\n", ":2:3: not TOML: Cannot declare"),
+        ("[a]\n[a]\n", ":2:2: not TOML: a is there twice, first in line 1 — remove one of them"),
+        ("[services.x]\nport = 1\ntags = []\nport = 2\n", ":4:1: not TOML: port is there twice, first in line 2"),
+        ("[a.b]\n[a]\nb = 1\n", ":3:1: not TOML: b is there twice, first in line 1"),
+        ("[a]\nx = { y = 1, y = 2 }\n", ":2:14: not TOML: y is there twice, first in line 2"),
+        ('["a b".c]\n[d]\n["a b".c]\n', ':3:8: not TOML: "a b".c is there twice, first in line 1'),
         ("a = " + "[" * 5000, ":1:105: not TOML: nested too deeply"),
         ("b = 1\na = " + "[" * 101 + "]" * 101, ":2:105: not TOML: nested too deeply"),
         ("a" + ".a" * 100 + " = 1", ":1:201: not TOML: nested too deeply"),
@@ -403,4 +407,34 @@ health = { interval = "1s" }
         "4:3 services.x.depends_on.nope",
         "11:8 services.z.port",
         "12:10 services.z.health",
+    ]
+
+
+def test_variables_that_are_always_the_projects_are_not_taken_and_a_port_that_is_told_twice_is_a_warning(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path,
+        """
+        [env]
+        MINIKUBE_REGISTRY = "other:1"
+        [services.x]
+        command = "x"
+        port = 7000
+        env = { PORT = "4000", MINIKUBE_REDIS_URL = "redis://h:1", A = "1" }
+        [services.y]
+        command = "y"
+        port = 7001
+        env = { PORT = "${PORT}" }
+        [services.z]
+        command = "z"
+        env = { PORT = "4001" }
+        """,
+    )
+    manifest = load_manifest(path, {})
+    assert manifest.services["x"].env == {"PORT": "4000", "A": "1"}
+    assert [warning.split(":")[3].strip() for warning in map(str, manifest.warnings)] == [
+        "env.MINIKUBE_REGISTRY",
+        "services.x.env.MINIKUBE_REDIS_URL",
+        "services.x.env.PORT",
     ]

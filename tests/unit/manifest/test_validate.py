@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from minikube.errors import UsageError
 from minikube.manifest import ServiceSpec, is_loopback
-from minikube.manifest.keys.containers import parse_volume
+from minikube.manifest.keys.volumes import parse_volume
 from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
 from minikube.manifest.values import has_ipv4_loopback
 from tests.unit.manifest.test_parser import build
@@ -25,7 +25,10 @@ def services(**raw: dict[str, Any]) -> dict[str, Any]:
 def test_a_service_with_a_bad_image_has_no_other_problem_for_that() -> None:
     raw = {"services": {"x": {"image": "", "ports": {"a": {"port": "auto", "container_port": 1}}}}}
     (problem,) = build(raw)[1]
-    assert "services.x.image: expected a non-empty string" in problem
+    assert "services.x.image: expected the name of an image without white space" in problem
+    for image in ("x y", " redis:7", "redis\t"):
+        (problem,) = build({"services": {"x": {"image": image}}})[1]
+        assert "services.x.image: expected the name of an image without white space, such as redis:7, got" in problem
 
 
 @pytest.mark.parametrize(

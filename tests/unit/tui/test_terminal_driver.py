@@ -1,5 +1,8 @@
 """Bytes of a terminal as keys, whatever they are, and text for terminals that lack its characters."""
 
+import asyncio
+import os
+
 import pytest
 from rich.cells import cell_len
 from textual import events
@@ -7,7 +10,7 @@ from textual import events
 from minikube.text import ASCII_SUBSTITUTES
 from tests.e2e.key_fuzz import HOSTILE
 from tests.paths import ROOT
-from tui.terminal_driver import KeyDecoder, encodable
+from tui.terminal_driver import KeyDecoder, TerminalDriver, encodable
 
 
 def keys(decoder: KeyDecoder, data: bytes) -> list[str]:
@@ -52,3 +55,32 @@ def test_each_symbol_that_the_program_prints_has_a_substitute() -> None:
     sources = [path.read_text() for path in (*ROOT.glob("minikube/**/*.py"), *ROOT.glob("tui/**/*.py"))]
     symbols = {symbol for source in sources for symbol in set(source) if not symbol.isascii()}
     assert {symbol for symbol in symbols if ord(symbol) not in ASCII_SUBSTITUTES} == set()
+
+
+def test_stop_and_continue_are_handled_in_the_event_loop_and_not_within_the_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Within the signal's handler, the main thread may hold the lock that a write to the terminal needs."""
+    done: list[str] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: done.append("stop"))
+
+    class Driver(TerminalDriver):
+        def __init__(self) -> None:
+            self._loop = asyncio.get_running_loop()
+            self._auto_restart = True
+
+        def suspend_application_mode(self) -> None:
+            done.append("leave")
+
+        def resume_application_mode(self) -> None:
+            done.append("take over")
+
+    async def signals() -> None:
+        driver = Driver()
+        driver._sigtstp_application()
+        driver._sigcont_application()
+        assert done == []
+        await asyncio.sleep(0)
+        assert done == ["leave", "stop", "take over"]
+
+    asyncio.run(signals())

@@ -73,8 +73,9 @@ def plan(old: Manifest, new: Manifest, idle: Collection[str] = ()) -> ApplyPlan:
         adjusted=_in_order(order, adjusted),
         scaled={name: after[name].replicas for name in order if "replicas" in diff.fields.get(name, ())},
     )
+    warnings = new.warnings + _name_warnings(apply_plan, before, after)
     return msgspec.structs.replace(
-        apply_plan, vacate=_vacated(apply_plan, before, after), reply=_reply(apply_plan, before, after, new.warnings)
+        apply_plan, vacate=_vacated(apply_plan, before, after), reply=_reply(apply_plan, before, after, warnings)
     )
 
 
@@ -155,6 +156,25 @@ def _vacated(apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[
 def _addresses(spec: ServiceSpec) -> set[tuple[str, str, int]]:
     """Return the addresses that the manifest gives to a service: host, protocol and port."""
     return {(spec.host, protocol, port) for protocol, port in fixed_ports(spec).used(spec)}
+
+
+def _name_warnings(
+    apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]
+) -> tuple[str, ...]:
+    """Return a warning where running containers find a service of the new manifest only after a restart of theirs.
+
+    A container is told the names of services outside the project's network when it is created: see `engine.arguments`.
+    """
+    anew = {*apply_plan.added, *apply_plan.replaced, *apply_plan.follows}
+    old = [name for name, spec in after.items() if spec.is_on_project_network and name not in anew]
+    was_outside = {name for name, spec in before.items() if not spec.is_on_project_network}
+    moved = [name for name in after if name in anew and (name in was_outside) == after[name].is_on_project_network]
+    if not old or not moved:
+        return ()
+    return (
+        f"{join_words(old, 'and')} {'runs' if len(old) == 1 else 'run'} on, and {'finds' if len(old) == 1 else 'find'}"
+        f" {join_words(moved, 'and')} by name only after `minikube restart {' '.join(old)}`",
+    )
 
 
 # ---------------------------------------------------------------- the reply

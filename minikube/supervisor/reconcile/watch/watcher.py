@@ -81,6 +81,8 @@ class Changes(Struct, frozen=True):
     """Whether the manifest, or a file that is read together with it, has changed."""
     is_outdated: bool
     """Whether the set of watched files has to be computed again."""
+    dangling: frozenset[Path] = frozenset()
+    """Changed paths that have become links without a target."""
 
 
 class SourceWatcher:
@@ -101,6 +103,8 @@ class SourceWatcher:
         self._wakeup = trio.Event()
         self._outdated = False
         """Whether the set of watched directories has to be computed again."""
+        self._dangling: frozenset[Path] = frozenset()
+        """Links without a target that are not watched yet: a target that is made before they are would cause no event."""
         self._moves: int | None = None
         """How often the project had been moved when files were looked for; None: they have not been looked for yet."""
         self._restarting: dict[str, set[Path]] = {}
@@ -121,6 +125,8 @@ class SourceWatcher:
                     self._report_too_many()
                 added = await self._watcher.update(watched.paths)
                 self._on_change(await self._find_missed(watched, added, moves), False)
+                self._on_change(frozenset(filter(os.path.exists, self._dangling)), False)
+                self._dangling = frozenset()
                 while not self._outdated:
                     paths = await self._next_changes()
                     if self._reconciler.manifest is not manifest:
@@ -232,11 +238,16 @@ class SourceWatcher:
         # New and removed directories, and changed ignore rules, change the set of directories to watch.
         known = watched.paths.directories
         is_outdated = any(path.name == IGNORE_FILE or (path in folders) != (path in known) for path in paths)
-        return Changes(sources, not paths.isdisjoint(watched.manifest_files), is_outdated)
+        # A file that a link replaced, or the other way round: the target of a link is watched in another way.
+        selected = watched.manifest_files.intersection(files).union(*sources.values())
+        is_outdated = is_outdated or any(os.path.islink(path) != (path in watched.paths.links) for path in selected)
+        dangling = frozenset(path for path in selected if os.path.islink(path) and not os.path.exists(path))
+        return Changes(sources, not paths.isdisjoint(watched.manifest_files), is_outdated, dangling)
 
     def _handle(self, changes: Changes, nursery: trio.Nursery) -> None:
         """Start tasks in `nursery`: an apply of the manifest, or restarts of services."""
         self._outdated = self._outdated or changes.is_outdated
+        self._dangling |= changes.dangling
         if changes.manifest:
             nursery.start_soon(self._apply_manifest)
         for name, changed in changes.sources.items():

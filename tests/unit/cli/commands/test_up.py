@@ -6,7 +6,7 @@ import pytest
 
 from minikube.cli.app import run
 from minikube.cli.commands import up
-from minikube.errors import UsageError
+from minikube.errors import MinikubeError, UsageError
 
 
 def test_a_wrong_manifest_is_refused_before_anything_starts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +53,19 @@ def test_the_first_word_is_a_manifest_when_it_looks_like_one(
     assert files.finds_override is (path != "x.toml" and words[:1] != ("supervisor.toml",))
     with pytest.raises(UsageError, match="given already"):
         up.split_words(("a.toml",), ("b.toml",))
+
+
+def test_up_warns_of_files_that_the_containers_to_start_lack(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MinikubeError("not started in this test")
+
+    monkeypatch.setattr("minikube.cli.commands.up.launch", refuse)
+    (project / "supervisor.toml").write_text(
+        '[services.a]\nbuild = "web"\n[services.b]\nimage = "b"\nvolumes = ["./x.conf:/x:ro"]\n'
+    )
+    assert run(["up", "b"]) == 1
+    warning, _ = capsys.readouterr().err.splitlines()
+    assert warning.startswith("minikube: warning: supervisor.toml:5:12: services.b.volumes[0]: ")
+    assert warning.endswith("/x.conf: no such file or directory, and it is mounted read-only")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minikube.manifest.keys.engine_args import find_problem
+from minikube.manifest.keys.engine_args import find_problems
 from tests.unit.manifest.test_parser import build
 
 OWN = "which the supervisor sets itself"
@@ -21,13 +21,13 @@ def problems(words: list[str]) -> list[str]:
         ["--gpus", "all", "--read-only", "--tmpfs", "/tmp"],
         ["--label", "team=web", "-l", "a=b", "-lc=d"],
         ["--network-alias", "database", "--dns", "10.0.0.2"],
-        ["-p", "9000-9010:9000-9010/udp", "-tP"],
         ["--mount", "type=tmpfs,target=/x", "-v", "/a:/b:shared"],
+        ["--volume=shop_data:/var/lib/data", "-v", "shop_data:/x:ro,nocopy"],
         ["--oom-score-adj", "-1"],
     ],
 )
 def test_options_of_the_engine_pass(words: list[str]) -> None:
-    assert find_problem(words) is None
+    assert find_problems(words) == []
     assert problems(words) == []
 
 
@@ -52,6 +52,10 @@ def test_options_of_the_engine_pass(words: list[str]) -> None:
         (["-eTOKEN=abc"], "[0]: expected no -e — set env or env_file"),
         (["-u0"], "[0]: expected no -u — set user in its place"),
         (["--health-cmd", "true"], "[0]: expected no --health-cmd — set health in its place"),
+        (["-p", "9000:9000/udp"], "[0]: expected no -p — set port or ports in its place"),
+        (["-tP"], "[0]: expected no -P — set port or ports in its place"),
+        (["--volume", "./a:/b:ro"], "[0]: expected no --volume with a path — set volumes in its place"),
+        (["-v/cache"], "[0]: expected no -v with a path — set volumes in its place"),
         (["alpine"], '[0]: expected an option that begins with -, got "alpine", which would be taken for the image'),
         (["--privileged", "x"], '[1]: expected an option that begins with -, got "x"'),
         (["--cap-add", "A", "B"], '[2]: expected an option that begins with -, got "B"'),
@@ -63,3 +67,18 @@ def test_an_option_that_breaks_something_is_refused_with_the_way_out(words: list
     (problem,) = problems(words)
     assert f"services.x.engine_args{text}" in problem
     assert "abc" not in problem
+
+
+@pytest.mark.parametrize(
+    ("words", "indexes"),
+    [
+        (["--name", "web", "--privileged", "-e", "A=b", "alpine"], [0, 3, 5]),
+        (["--rm", "--net=host", "--", "x"], [0, 1, 2]),
+        (["-p=1:1", "--cap-add", "A", "B", "--mount", "type=tmpfs,target=/x", "--user=0"], [0, 3, 6]),
+    ],
+)
+def test_all_wrong_words_are_reported_at_once(words: list[str], indexes: list[int]) -> None:
+    found = problems(words)
+    assert len(found) == len(indexes)
+    for problem, index in zip(found, indexes, strict=True):
+        assert f"services.x.engine_args[{index}]: " in problem

@@ -199,3 +199,23 @@ def test_variables_of_defaults_are_those_of_each_service(tmp_path: Path) -> None
     assert (manifest.services["x"].command, manifest.warnings) == (("x", "${PORT_WEB}", "${PORT}"), ())
     (warning,) = load(tmp_path, text.replace("ports.web", "ports.http")).warnings
     assert warning.startswith(f"{tmp_path}/supervisor.toml:2:9: defaults.args[0]: PORT_WEB is not set")
+
+
+def test_a_check_of_defaults_without_a_port_is_one_problem_where_it_stands(tmp_path: Path) -> None:
+    two = '[services.a]\ncommand = "x"\n[services.b]\ncommand = "x"\n[services.c]\ncommand = "x"\nport = 80\n'
+    (wrong,) = problems(tmp_path, '[defaults]\nhealth = "/"\n' + two)
+    expected = 'expected services.a.port and services.b.port to be set (or "auto") for a check by http'
+    assert wrong.endswith(f"2:10: defaults.health: {expected}")
+    (wrong,) = problems(tmp_path, '[defaults]\nhealth = { tcp = true, interval = "1s" }\n' + two)
+    assert "2:10: defaults.health: expected services.a.port and services.b.port" in wrong
+    own = '[services.a]\ncommand = "x"\nhealth = "/"\n[services.b]\ncommand = "x"\nhealth = "tcp"\n'
+    first, second = problems(tmp_path, own)
+    assert "3:10: services.a.health: expected services.a.port to be set" in first
+    assert "6:10: services.b.health: expected services.b.port to be set" in second
+
+
+def test_extends_in_defaults_is_named_as_a_key_of_a_service(tmp_path: Path) -> None:
+    (wrong,) = problems(tmp_path, '[defaults]\nextends = "a"\n[services.a]\ncommand = "x"\n')
+    assert (
+        "2:1: defaults.extends: unknown key, expected a key of [defaults] (did you mean extends of a service?)" in wrong
+    )

@@ -105,14 +105,19 @@ def test_each_variable_in_a_value_has_its_origin(
     assert found == variables
 
 
-def test_the_text_is_aligned_and_fits_into_80_columns_and_shows_no_secret(
-    project: Path, capsys: pytest.CaptureFixture[str]
+def test_the_text_is_aligned_and_fits_into_a_terminal_of_80_columns_and_shows_no_secret(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "supervisor.toml").write_text(
         '[services.x]\ncommand = ["sh", "-c", "a long line that has to be cut somewhere before its end, ö"]\n'
         'env = { PASSWORD = "${PW:-geheim}", URL = "redis://me:geheim@h" }\n'
     )
     assert run(["config", "--origins"]) == 0
+    whole = capsys.readouterr().out
+    assert 'be cut somewhere before its end, ö"]' in whole  # a pipe gets whole values
+    with monkeypatch.context() as patch:
+        patch.setattr("minikube.cli.manifest_commands.config.is_terminal", lambda: True)
+        assert run(["config", "--origins"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) == 80
     assert "geheim" not in "".join(lines)
@@ -126,6 +131,18 @@ def test_the_text_is_aligned_and_fits_into_80_columns_and_shows_no_secret(
     found: list[dict[str, Any]] = json.loads(text)
     assert "geheim" not in text
     assert {"path", "value", "kind", "file", "line", "column", "service", "variables"} == found[0].keys()
+
+
+def test_a_free_port_is_shown_as_auto(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "supervisor.toml").write_text(
+        '[registry]\nlisten = "auto"\n[control]\nlisten = "127.0.0.2:0"\n[services.x]\ncommand = "x"\n'
+    )
+    assert run(["config", "--origins"]) == 0
+    text = capsys.readouterr().out
+    assert 'registry.listen = "auto"' in text
+    assert 'control.listen = "127.0.0.2:0"' in text
+    assert run(["config"]) == 0
+    assert '[registry]\nlisten = "auto"' in capsys.readouterr().out
 
 
 def test_a_long_place_does_not_push_the_others_aside() -> None:

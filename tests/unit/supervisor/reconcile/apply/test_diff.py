@@ -165,6 +165,31 @@ def test_a_port_that_another_service_takes_is_vacated_first() -> None:
 
 
 @pytest.mark.parametrize(
+    ("new", "warning"),
+    [
+        (
+            {"web": {"command": "run", "port": 80}},
+            "worker runs on, and finds web by name only after `minikube restart worker`",
+        ),
+        (
+            {"api": {"image": "a"}},
+            "web and worker run on, and find api by name only after `minikube restart web worker`",
+        ),
+        ({"new": RUN}, "web and worker run on, and find new by name only after `minikube restart web worker`"),
+        ({"new": {"image": "n"}}, ""),
+        ({"api": {"command": "other"}}, ""),
+        ({"web": {"command": "run"}, "worker": {"image": "other"}}, ""),
+    ],
+)
+def test_containers_that_run_on_and_know_another_place_of_a_service_are_named(
+    new: dict[str, Any], warning: str
+) -> None:
+    """A container gets the names of processes when it is created."""
+    old: dict[str, Any] = {"web": {"image": "w"}, "worker": {"image": "w"}, "api": RUN}
+    assert changed(old, {**old, **new}).reply.warnings == ((warning,) if warning else ())
+
+
+@pytest.mark.parametrize(
     ("rest", "message"),
     [
         ({"name": "other"}, "supervisor.toml: name cannot change while it runs"),

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from minikube.control.state_store import StateStore
 from minikube.errors import StartError
 from minikube.manifest import load_manifest
 from minikube.project.watch_patterns import parse_rules
+from minikube.project_dir import ManifestFiles
 from minikube.supervisor.cancel_event import CancelEvent
 from minikube.supervisor.context import RunContext
 from minikube.supervisor.instance.desired_state import DesiredState
@@ -171,3 +173,54 @@ async def test_a_burst_of_changes_costs_no_system_call_for_each(
     assert watcher._classify(frozenset(paths[:2]), watched) == Changes(
         {"x": {*paths[:2]}, "y": {*paths[:2]}}, False, False
     )
+
+
+@pytest.mark.parametrize("first_target", ["none", "other"])
+async def test_a_file_replaced_by_a_link_is_applied_when_its_target_comes_or_changes(
+    tmp_path: Path, first_target: str
+) -> None:
+    path, override = tmp_path / "supervisor.toml", tmp_path / "dev.toml"
+    path.write_text('[services.a]\ncommand = "sleep 9"\n')
+    override.write_text('[services.a]\ncommand = "sleep 10"\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    target = elsewhere / "x.toml"
+    if first_target == "other":
+        target.write_text('[services.a]\ncommand = "sleep 11"\n')
+    supervisor = FakeSupervisor()
+    supervisor.manifest = load_manifest(ManifestFiles(path, (override,)))
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, 0.0)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        await soon(lambda: tmp_path in watcher._watcher._directories)
+        override.unlink()
+        override.symlink_to(target)
+        await soon(lambda: ("apply", True) in supervisor.asked)
+        await soon(lambda: override in watcher._watcher._single)
+        supervisor.asked.clear()
+        target.write_text('[services.a]\ncommand = "sleep 12 13"\n')
+        await soon(lambda: ("apply", True) in supervisor.asked)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_source_replaced_by_a_link_restarts_its_service_when_the_target_comes(tmp_path: Path) -> None:
+    path, source = tmp_path / "supervisor.toml", tmp_path / "src"
+    source.mkdir()
+    (source / "a.py").touch()
+    path.write_text('[services.x]\ncommand = "sleep 9"\nwatch = ["src"]\n')
+    supervisor = FakeSupervisor()
+    supervisor.manifest = load_manifest(path)
+    supervisor.context.options = LaunchOptions()
+    supervisor.broken = False
+    supervisor.built.set()
+    watcher = SourceWatcher(supervisor, supervisor, supervisor.apply, time.time() + 99)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watcher.run)
+        await soon(lambda: source in watcher._watcher._directories)
+        (source / "a.py").unlink()
+        (source / "a.py").symlink_to(tmp_path / "later.py")
+        await soon(lambda: "restart" in supervisor.asked and source / "a.py" in watcher._watcher._single)
+        supervisor.asked.clear()
+        (tmp_path / "later.py").touch()
+        await soon(lambda: "restart" in supervisor.asked)
+        nursery.cancel_scope.cancel()
