@@ -122,7 +122,7 @@ class Program:
         expansions = Expansions(absolute if inside else "", values)
         for key in ("command", "environment", "user"):
             for name in expansions.unknown_names(options.text(key) or ""):
-                text = f"%({name[:40]}) is nothing that supervisord knows: it stays as it is written"
+                text = f"%({name[:40]}) has no value here: it stays as it is written"
                 options.inexact(key, (*path, "env" if key == "environment" else key), text)
         made["command"] = self.command(expansions)
         if (written := destination.path(cwd)) != ".":

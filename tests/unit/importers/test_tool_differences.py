@@ -157,7 +157,7 @@ def test_an_exit_code_of_supervisord_that_no_process_has_is_noted(tmp_path: Path
 @pytest.mark.parametrize("option", ["command=x %(nosuch)s", "command=x\nenvironment=A='%(nosuch)d'"])
 def test_an_expansion_that_supervisord_does_not_have_is_noted(option: str, tmp_path: Path) -> None:
     found = made(tmp_path, "supervisord.conf", f"[program:a]\n{option}\n")
-    assert "%(nosuch) is nothing that supervisord knows: it stays as it is written" in found[""]
+    assert "%(nosuch) has no value here: it stays as it is written" in found[""]
 
 
 @pytest.mark.parametrize("option", ["command=x %(program_name)s %(process_num)02d", "command=x %(ENV_A)s %% %(here)s"])
