@@ -38,7 +38,7 @@ An address such as `localhost:3000` counts after an option for it only: elsewher
 _COMMAND_END = re.compile(r"\|\|?|&&?|;|\n")
 _CLIENT = re.compile(
     r"^\s*(?:(?:while|until|if|do|then|else|!|exec|time|npx|bunx|bundle exec|pnpm exec|yarn|env|[A-Z_]+=\S*)\s+)*(?:\S*/)?"
-    r"(?:ssh|autossh|scp|curl|wget|nc|ncat|ngrok|cloudflared|stripe|wait-on|wait-for(?:-it)?(?:\.sh)?|dockerize|psql|pg_isready|pg_dump"
+    r"(?:ssh|autossh|kcat|kafkacat|scp|curl|wget|nc|ncat|ngrok|cloudflared|stripe|wait-on|wait-for(?:-it)?(?:\.sh)?|dockerize|psql|pg_isready|pg_dump"
     r"|mysql|mysqladmin|mysqldump|redis-cli|mongosh|mongo|kubectl|cypress|ab|wrk|k6|hey|sleep)(?=\s|$)"
 )
 """A command that connects to ports, and listens on none that it names."""
@@ -147,7 +147,7 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     keys = line_keys(from_shell(line.command))
     cwd = reading.destination.path(keys.pop("cwd", "."))
     service = keys | ({"cwd": cwd} if cwd != "." else {})
-    if chosen := _port(line):
+    if chosen := _assigned_port(service) or _port(line):
         service["port"], reason = chosen
         note("port", f"{reason.format(foreman=port)}{CHECKED}")
     if _USES_PS.search(line.command):
@@ -164,6 +164,18 @@ def _service(line: _Line, label: str, port: int, reading: _Reading) -> dict[str,
     service["restart"] = "never"
     service["on_exit"] = "stop-all"
     return service
+
+
+def _assigned_port(service: dict[str, Any]) -> tuple[int, str] | None:
+    """Return the port that a line sets as PORT, and take it from `env`: minikube gives it to the process."""
+    env = service.get("env", {})
+    text = env.get("PORT", "")
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        return None
+    del env["PORT"]
+    if not env:
+        del service["env"]
+    return int(text), "is in its line: the service is registered with it, and gets it as PORT"
 
 
 def _port(line: _Line) -> tuple[int | str, str] | None:

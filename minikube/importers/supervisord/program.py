@@ -120,6 +120,10 @@ class Program:
         absolute = os.path.normpath(os.path.join(destination.source_dir, cwd))
         inside = not cwd.startswith(("$", "~")) and Path(absolute).is_relative_to(destination.source_dir)
         expansions = Expansions(absolute if inside else "", values)
+        for key in ("command", "environment", "user"):
+            for name in expansions.unknown_names(options.text(key) or ""):
+                text = f"%({name[:40]}) has no value here: it stays as it is written"
+                options.inexact(key, (*path, "env" if key == "environment" else key), text)
         made["command"] = self.command(expansions)
         if (written := destination.path(cwd)) != ".":
             made["cwd"] = written
@@ -179,6 +183,9 @@ class Program:
             for code in re.findall(r"(?<![0-9])[0-9]{1,3}(?![0-9])", options.text("exitcodes") or "0")
             if int(code) <= 255
         ]
+        for code in re.findall(r"[0-9]+", options.text("exitcodes") or ""):
+            if len(code) > 3 or int(code) > 255:
+                options.inexact("exitcodes", (*path, "restart"), f"{code[:9]} is no exit code, which is at most 255")
         if policy == "never":
             if seconds != 0:
                 text = "supervisord starts it again where it ends within startsecs — here it is never started again"

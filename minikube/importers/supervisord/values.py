@@ -105,6 +105,11 @@ class Expansions(Struct, frozen=True):
     values: Mapping[str, str | int]
     """Names such as `program_name`, and their values."""
 
+    def unknown_names(self, text: str) -> list[str]:
+        """Return the names in a string for which nothing stands."""
+        names = [match[1] for match in _EXPANSION.finditer(text) if match[1]]
+        return [name for name in names if not name.startswith("ENV_") and name not in (*self.values, "here")]
+
     def convert(self, text: str, *, relative: bool = False) -> str:
         """Return a string as the manifest has it. What is no expansion of supervisord's stays.
 

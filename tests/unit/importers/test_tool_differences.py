@@ -120,6 +120,11 @@ def test_a_variable_of_pm2_that_counts_up_names_the_way_to_have_it(tmp_path: Pat
         ("while ! pg_isready -p 5432; do sleep 1; done; gunicorn -b localhost:8000 app", 8000),
         ("psql -h localhost -p 5432 -c 'select 1'", None),
         ("redis-cli -p 6379 monitor", None),
+        ("kcat -b localhost:9092", None),
+        ("FOO=x redis-cli -p 6380 monitor", None),
+        ("mysql --port 3306", None),
+        ("./job --api http://127.0.0.1:8000 --metrics-port 9100", None),
+        ("kubectl port-forward svc/db 5432:5432", None),
         ("bundle exec puma -b tcp://0.0.0.0:9292", 9292),
         ("uvicorn app:app --host 127.0.0.1 --port 8001", 8001),
         ("php -S localhost:8080", 8080),
@@ -132,3 +137,29 @@ def test_a_line_of_a_procfile_has_the_port_on_which_it_listens_and_none_that_it_
     line: str, port: int | None, tmp_path: Path
 ) -> None:
     assert made(tmp_path, "Procfile", f"x: {line}\n")["x"].get("port") == port
+
+
+@pytest.mark.parametrize(
+    "line", ["PORT=4000 puma -p ${PORT:-3000}", "PORT=4000 node a.js", "A=1 PORT='4000' serve $PORT"]
+)
+def test_a_port_that_a_line_of_a_procfile_sets_is_the_service_s(line: str, tmp_path: Path) -> None:
+    service = made(tmp_path, "Procfile", f"web: {line}\n")["web"]
+    assert service["port"] == 4000
+    assert "PORT" not in service.get("env", {})
+
+
+def test_an_exit_code_of_supervisord_that_no_process_has_is_noted(tmp_path: Path) -> None:
+    found = made(tmp_path, "supervisord.conf", "[program:a]\ncommand=x\nexitcodes=2,300\nautorestart=unexpected\n")
+    assert found["a"]["restart"]["success"] == [2]
+    assert "line 3: 300 is no exit code, which is at most 255" in found[""]
+
+
+@pytest.mark.parametrize("option", ["command=x %(nosuch)s", "command=x\nenvironment=A='%(nosuch)d'"])
+def test_an_expansion_that_supervisord_does_not_have_is_noted(option: str, tmp_path: Path) -> None:
+    found = made(tmp_path, "supervisord.conf", f"[program:a]\n{option}\n")
+    assert "%(nosuch) has no value here: it stays as it is written" in found[""]
+
+
+@pytest.mark.parametrize("option", ["command=x %(program_name)s %(process_num)02d", "command=x %(ENV_A)s %% %(here)s"])
+def test_expansions_that_supervisord_has_need_no_note(option: str, tmp_path: Path) -> None:
+    assert "stays as it is written" not in made(tmp_path, "supervisord.conf", f"[program:a]\n{option}\n")[""]
