@@ -9,6 +9,7 @@ import click
 
 from minikube.defaults import DEFAULT_FILE
 from minikube.errors import UsageError
+from minikube.project_dir import PROJECT_DIR
 
 FIRST_MANIFEST = """\
 # What `minikube up` starts. All keys: `minikube schema`. Check this file: `minikube validate`.
@@ -77,6 +78,8 @@ def init_command(directory: str, template: str, listing: bool) -> None:
         files, note = _files_of_template(template, target, name)
     else:
         files = {manifest: FIRST_MANIFEST.format(name=name), target / CLOCK_FILE: CLOCK, target / PAGE_FILE: PAGE}
+        if not (target / GIT_IGNORE).exists():
+            files[target / GIT_IGNORE] = f"/{PROJECT_DIR}/\n"
     for path in files:
         if path.exists() or path.is_symlink():
             raise UsageError(f"{path} exists already — nothing was written; move it away or use another directory")

@@ -38,7 +38,7 @@ func main() {
 """
 
 MODULE = """\
-module {name}
+module example.com/{name}
 
 go 1.19
 """

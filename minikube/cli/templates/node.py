@@ -60,7 +60,7 @@ def make(name: str) -> Template:
     return Template(
         summary="a server of Node",
         manifest=MANIFEST,
-        files={"package.json": PACKAGE, "server.js": SERVER},
+        files={"package.json": PACKAGE, "server.js": SERVER, ".gitignore": "/node_modules/\n/.minikube/\n"},
         marker="package.json",
         own_manifest=OWN_MANIFEST,
         note="Node has to be on the PATH",

@@ -111,3 +111,22 @@ def test_the_database_is_a_container_where_there_is_an_engine(
     assert run(["init", "--template", "web-worker-db", "shop"]) == 0
     database = tomllib.loads((project / "shop" / "supervisor.toml").read_text())["services"]["db"]
     assert database.items() >= runs.items()
+
+
+@pytest.mark.parametrize("words", [[], *(["--template", name] for name in NAMES)])
+def test_a_new_project_does_not_offer_the_runs_files_to_git(project: Path, words: list[str]) -> None:
+    """An own `.gitignore` stays as it is."""
+    for name, own in (("new", ""), ("go", "*.o\n")):
+        (project / name).mkdir()
+        if own:
+            (project / name / ".gitignore").write_text(own)
+        assert run(["init", *words, name]) == 0
+        text = (project / name / ".gitignore").read_text()
+        assert text == own or "/.minikube/\n" in text
+        assert (text == own) if own else ("/.minikube/\n" in text)
+
+
+def test_the_module_of_a_go_project_has_a_valid_path_in_any_directory(project: Path) -> None:
+    """`module go` is none."""
+    assert run(["init", "--template", "go", "go"]) == 0
+    assert (project / "go" / "go.mod").read_text().startswith("module example.com/go\n")
