@@ -132,10 +132,8 @@ class ManifestReading:
 
         It names a short form in place of the table that it is short for.
         """
-        node, exact = self.tree.find(split_path(path))
-        if exact or not isinstance(node.value, dict):
-            return self._problem(node.source, node.value_at, node.path, message)
-        return self._problem(node.source, node.key, path, message)
+        node, _ = self.tree.find(split_path(path))
+        return self._problem(node.source, node.value_at, node.path, message)
 
     def find_place(self, path: str) -> tuple[int, int]:
         """Return the number of the file and the offset of the value of a key path, equal for all that inherit the value."""

@@ -136,8 +136,6 @@ def _value(name: str, kind: object, value: Any, defaults: bool) -> Any:
     match value:
         case EnvFile():
             return _env_file(value)
-        case PortSpec():
-            return _port(value)
         case VolumeSpec():
             return _string(name, _volume(value))
         case Struct() if not isinstance(value, HostPort):

@@ -86,7 +86,7 @@ def _too_deep(text: str, error: Exception) -> int:
         read_spots(text)
     except NestedTooDeeply as found:
         return found.offset
-    return 0
+    raise AssertionError("tomllib nests deeper than this reader")
 
 
 def read_variables(path: Path, environ: Mapping[str, str], key: str = "") -> VariablesFile:

@@ -64,7 +64,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtHome]:
 
 def test_a_line_for_a_shell_in_dotenv_and_shell_syntax_in_a_command_are_warnings(small: AtHome) -> None:
     text = small.said
-    assert f"{small.directory / '.env'}:4: is neither NAME=value nor a name, and is ignored" in text
+    assert f"{small.directory / '.env'}:4:1: is neither NAME=value nor a name, and is ignored" in text
     assert "services.task.command: `&&` is not understood" in text
     assert "set services.task.shell in its place" in text
     assert eventually(lambda: small.lines("task")) == ["a && echo b | cat"]

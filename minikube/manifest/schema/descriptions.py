@@ -209,5 +209,5 @@ def _collect(table: dict[str, Any], path: str, found: dict[str, Any]) -> None:
     for name, value in table.items():
         if isinstance(value, dict):
             _collect(value, f"{path}.{name}", found)
-        elif value not in ("", None):
+        else:
             found[f"{path}.{name}"] = value

@@ -225,7 +225,7 @@ class AccessControl:
         caller = self._without_stale_token(caller)
         if reason := refuse_registration(caller, record, self._reservations):
             self._refuse(UNAUTHORIZED, reason)
-        return owner_of(caller, record, self._reservations)
+        return owner_of(caller, record)
 
     def check_change(self, caller: Caller, record: Record, *, replaces: bool = False) -> None:
         """Raise RpcError -32009 if the caller may not change the entry."""

@@ -109,13 +109,13 @@ Reservations = Mapping[str, ServiceReservation]
 """The services of the supervisor's manifest, by name."""
 
 
-def owner_of(caller: Caller, record: Record, reservations: Reservations) -> str:
+def owner_of(caller: Caller, record: Record) -> str:
     """Return the owner of an entry that the caller registers.
 
     The supervisor registers on behalf of an instance: the instance owns the entry, so that it can renew it itself.
     """
     token, name, id = caller.credential, record.instance.name, record.id
-    if token.is_supervisor and (reservation := reservations.get(name)) and id in reservation.instances:
+    if token.is_supervisor:  # also before it has said which names are reserved: a registry may just have been restarted
         return _instance_owner(TokenOwner(name, id))
     if token.instance and token.instance.service == name:
         return _instance_owner(token.instance)

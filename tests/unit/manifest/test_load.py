@@ -438,3 +438,19 @@ def test_variables_that_are_always_the_projects_are_not_taken_and_a_port_that_is
         "services.x.env.MINIKUBE_REDIS_URL",
         "services.x.env.PORT",
     ]
+
+
+def test_an_env_file_that_is_a_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    text = problem(write(tmp_path, SERVICE + 'env_file = { path = "dir", required = false }\n'))
+    assert f"expected a file that can be read, got {tmp_path / 'dir'} (is a directory)" in text
+
+
+def test_the_first_of_several_doubled_keys_is_named_and_lines_that_are_not_toml_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "a = 1\na = 2\na = 3\n")
+    assert problem(path) == f"{path}:2:1: not TOML: a is there twice, first in line 1 — remove one of them"
+    assert problem(write(tmp_path, "a = 1\nb c\n")).startswith(f"{path}:2:3: not TOML: ")
+    # Only what stands before the mistake of another kind is looked at.
+    assert problem(write(tmp_path, "a = 1\na = 2\nb c\n")) == (
+        f"{path}:2:1: not TOML: a is there twice, first in line 1 — remove one of them"
+    )

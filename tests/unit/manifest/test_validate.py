@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minikube.errors import UsageError
-from minikube.manifest import ServiceSpec, is_loopback
+from minikube.manifest import PortSpec, ServiceSpec, is_loopback
 from minikube.manifest.keys.volumes import parse_volume
 from minikube.manifest.validate import MAX_REPLICAS, check_replicas, find_cycles
 from minikube.manifest.values import has_ipv4_loopback
@@ -42,6 +42,18 @@ def test_a_service_with_a_bad_image_has_no_other_problem_for_that() -> None:
             services(x={"ports": {"a": {"container_port": 1}}}),
             "services.x.ports.a.container_port: expected image or build",
         ),
+        (
+            {"services": {"x": {"image": "i", "network": "host", "ports": {"a": {"container_port": 1}}}}},
+            'services.x.ports.a.container_port: expected none with network = "host"',
+        ),
+        (services(x={"ports": ["8080:80"]}), "(did you mean port = 8080 and container_port = 80?)"),
+        (services(x={"ports": [80]}), "(did you mean port = 80?)"),
+        (
+            services(x={"ports": ["8080:80", "53:53/udp", 9000]}),
+            "(did you mean { p8080 = { port = 8080, container_port = 80 },"
+            ' p53 = { port = 53, container_port = 53, protocol = "udp" }, p9000 = 9000 }?)',
+        ),
+        (services(x={"ports": ["80:80", "what"]}), "services.x.ports: expected"),
         (
             services(x={"ports": {"a": 80}, "replicas": 2}),
             'services.x.ports.a: expected "auto" or a range of at least 2 ports, one for each replica, got 80',
@@ -316,6 +328,12 @@ def _service(**fields: Any) -> ServiceSpec:
             3,
             (),
             "web: 3 replicas, but only 2 ports — widen services.web.port",
+        ),
+        (
+            _service(ports={"any": PortSpec(), "debug": PortSpec(9230)}),
+            2,
+            (),
+            'web: 2 replicas, but only 1 ports — set services.web.ports.debug = "auto"',
         ),
         (_service(), 2, ("web-2",), "web: a replica would be called web-2, as another service is — rename that"),
     ],

@@ -82,14 +82,14 @@ def test_without_a_token_the_address_must_be_the_manifests(caller: Caller, host:
         (COMMAND, "web", "user 1000"),
         (ONE, "product", "instance one of product"),
         (SUPERVISOR, "product", "instance one of product"),
-        (SUPERVISOR, "web", "user 1000"),
+        (SUPERVISOR, "web", "instance one of web"),  # no name is reserved yet
         (SHOP, "shop-web", "token shop"),
         (ADMIN, "web", "token root"),
         (WHOLE, "web", "registry.token"),
     ],
 )
 def test_the_owner_of_an_entry(caller: Caller, name: str, owner: str) -> None:
-    assert owner_of(caller, record(name), NAMES) == owner
+    assert owner_of(caller, record(name)) == owner
     made = record(name, owner=owner)
     assert refuse_change(caller, made, replaces=caller is not COMMAND) == ""
 

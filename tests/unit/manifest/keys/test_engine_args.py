@@ -82,3 +82,9 @@ def test_all_wrong_words_are_reported_at_once(words: list[str], indexes: list[in
     assert len(found) == len(indexes)
     for problem, index in zip(found, indexes, strict=True):
         assert f"services.x.engine_args[{index}]: " in problem
+
+
+def test_letters_of_options_without_a_value_are_looked_at_one_by_one() -> None:
+    assert problems(["-q"]) == []
+    (problem,) = problems(["-qp", "80:80"])
+    assert "expected no -p" in problem

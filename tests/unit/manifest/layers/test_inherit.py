@@ -120,6 +120,10 @@ def test_an_extended_service_of_another_file_is_found(tmp_path: Path) -> None:
             '[services.x]\nextends = ["y"]\ncommand = "x"\n',
             "2:11: services.x.extends: expected the name of another service, got a list",
         ),
+        (
+            '[defaults]\ndepends_on = 5\n[services.x]\ncommand = "x"\n',
+            "2:14: defaults.depends_on: expected a list of service names, or a table such as",
+        ),
         ("[services.x]\nextends = 3\n", "2:11: services.x.extends: expected the name of another service, got 3"),
         ('[defaults]\nextends = "x"\n', "2:1: defaults.extends: unknown key, expected a key of [defaults]"),
         ("defaults = 3\n", "1:12: defaults: expected a table, got 3"),

@@ -254,3 +254,18 @@ def test_a_command_that_makes_a_process_of_a_container_is_a_warning_unless_it_sa
         assert found[0].startswith(
             f"{tmp_path}/{'b1.toml:2:11' if layer == 'file' else 'supervisor.toml:4:11'}: services.x.command"
         )
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "problem"),
+    [
+        ("health = 5", "health.interval = '1s'", "services.x.health"),
+        ("health = { tcp = true }", "health = 5", "services.x.health"),
+        ("depends_on = 5", "depends_on.y = 'started'", "services.x.depends_on"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_a_problem_also_under_or_over_a_table(
+    tmp_path: Path, base: str, over: str, problem: str
+) -> None:
+    files = (f"[services.x]\ncommand = 'x'\nport = 1\n{base}\n", f"[services.x]\n{over}\n")
+    assert problem in " ".join(problems(tmp_path, *files))

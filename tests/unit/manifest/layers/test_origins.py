@@ -150,3 +150,10 @@ def test_a_long_place_does_not_push_the_others_aside() -> None:
     first, second = origin_lines([far, Origin("b", True, "file", "y.toml", 1, 1)], 80)
     assert first.endswith("x.toml:1:1  a = 1")
     assert second == "y.toml:1:1  b = true"
+
+
+def test_the_interpreter_is_a_variable_of_minikube(tmp_path: Path) -> None:
+    (tmp_path / "supervisor.toml").write_text('[services.x]\nimage = "${MINIKUBE_PYTHON}"\n')
+    manifest, reading = read_manifest(files_at(tmp_path), {})
+    (found,) = [one for one in find_origins(reading, dump_manifest(manifest)) if one.path == "services.x.image"]
+    assert [(variable.name, variable.source) for variable in found.variables] == [("MINIKUBE_PYTHON", "minikube")]

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from minikube.cli.app import run
+from minikube.manifest import json_schema
 from minikube.manifest.schema.descriptions import DOCS, find_defaults
 from minikube.manifest.schema.document import schema_json
 from tests.documents import find
@@ -208,3 +209,9 @@ def test_what_several_files_and_defaults_allow_is_no_mistake() -> None:
 def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == SCHEMA
+
+
+def test_a_word_that_is_a_choice_itself_is_no_hint() -> None:
+    schema = json_schema.words(("a", "b"), {"a": "b", "x": "b"})
+    assert jsonschema.Draft7Validator(schema).is_valid("a")
+    assert not jsonschema.Draft7Validator(schema).is_valid("x")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from minikube.manifest.tree.node import Node, Source, make_tree
 from minikube.manifest.tree.paths import Part, join_path, split_path
-from minikube.manifest.tree.positions import MAX_DEPTH, NestedTooDeeply, read_spots
+from minikube.manifest.tree.positions import MAX_DEPTH, DoubledKey, NestedTooDeeply, find_doubled, read_spots
 
 TEXT = '''# [services.no]
 name = "x"   # a = 1
@@ -280,3 +280,19 @@ def test_nesting_has_a_bound(text: str) -> None:
         read_spots(f"x = [{'[' * 50}{text}{']' * 50}]")
     with pytest.raises(NestedTooDeeply):
         read_spots(f"[{'.'.join(['a'] * (MAX_DEPTH + 1))}]")
+
+
+@pytest.mark.parametrize(
+    ("text", "doubled"),
+    [
+        ("a = 1\nb = 2\n", None),
+        ('a = 1\nb = "x\n', None),
+        ("a = 1\nb = ]\n", None),
+        ("a 1\na = 2\n", None),  # what stands behind a mistake of another kind is not looked at
+        ("a = 1\na = 2\n b 3\n", DoubledKey("a", 0, 6)),
+        ("[x]\na = 1\n'a' = 2\na = 3\n", DoubledKey("x.a", 4, 10)),
+    ],
+)
+def test_the_first_doubled_key_is_found(text: str, doubled: DoubledKey | None) -> None:
+    found = find_doubled(text)
+    assert found == doubled or (found and doubled and (found.first, found.second) == (doubled.first, doubled.second))
