@@ -1,8 +1,11 @@
 """Ports that no process has at the moment, and that the kernel gives to none by chance."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
+
+import pytest
 
 FIRST, LAST = 20_000, 32_000
 """Below what the kernel gives to connections, and to listeners that ask for any port."""
@@ -40,3 +43,13 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """One."""
     return free_ports(1)[0]
+
+
+def refuse_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no port be listened on, as the kernel refuses ports below 1024 to users without the right."""
+
+    class Socket(socket.socket):
+        def bind(self, address: object, /) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Socket)

@@ -27,8 +27,8 @@ def manifest_files(given: Sequence[str] = (), timeout: float | None = None) -> M
     """Return the files of the project's manifest. They need not exist.
 
     `given` are files, which are returned, or a project's directory. Empty: the working directory, or the nearest directory above
-    with a running project or a `supervisor.toml`. Of a directory whose project runs, they are the files that run, whatever their
-    names are; of another one the default ones. Waits up to `timeout` seconds for the supervisor's answer.
+    with a running project or a `supervisor.toml`. Where the project of the directory runs, they are the files that it runs,
+    whatever their names are; otherwise the default ones. Waits up to `timeout` seconds for the supervisor's answer.
     """
     given = [path for path in given if path]  # MINIKUBE_MANIFEST may end with a separator
     if given and (len(given) > 1 or not os.path.isdir(given[0])):
@@ -45,7 +45,7 @@ def manifest_files(given: Sequence[str] = (), timeout: float | None = None) -> M
 
 
 def manifest_path(given: Sequence[str] = (), timeout: float | None = None) -> Path:
-    """Return the first of the `manifest_files`, whose directory is the project's."""
+    """Return the first of the `manifest_files`: its directory is the project's."""
     return manifest_files(given, timeout).first
 
 

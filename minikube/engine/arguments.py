@@ -50,6 +50,14 @@ class ContainerIdentity(Struct, frozen=True):
     name: str
 
 
+class ContainerProgram(Struct, frozen=True):
+    """What a container runs: its image, and what replaces ENTRYPOINT and CMD, as in `ServiceSpec.container_command`."""
+
+    image: str
+    entrypoint: Sequence[str] | None
+    command: Sequence[str]
+
+
 def image_name(engine: Engine, project: str, spec: ServiceSpec) -> str:
     """Return the name of the service's image: the manifest's reference, or the project's own name for a built image."""
     return spec.image or container_name(project, engine.mark, spec.name)
@@ -82,18 +90,16 @@ def create_arguments(
     spec: ServiceSpec,
     identity: ContainerIdentity,
     networking: ContainerNetworking,
+    program: ContainerProgram,
     *,
-    image: str,
-    entrypoint: Sequence[str] | None = None,
-    command: Iterable[str],
     variables: Iterable[str],
     env_file: Path | None,
     mounts: Iterable[VolumeSpec] = (),
 ) -> tuple[str, ...]:
     """Return the arguments of `create` for an instance's container.
 
-    `variables` are passed from the client's environment by name, those in `env_file` by file. `entrypoint` is as in
-    `ServiceSpec.container_command`. Raises `StartError` for a volume that the engine cannot mount.
+    `variables` are passed from the client's environment by name, those in `env_file` by file. Raises `StartError`
+    for a volume that the engine cannot mount.
     """
     # Interactive: stdin is open and silent, as for a process, so that builds that watch go on.
     words = ["create", "--interactive", "--name", container_name(identity.project, engine.mark, identity.name)]
@@ -130,11 +136,12 @@ def create_arguments(
         words += ["--user", f"{spec.user or 0}:{spec.group}" if spec.group else spec.user]
     words += ["--workdir", spec.workdir] if spec.workdir else []
     words += _limits(spec.limits)
-    if entrypoint is not None:
-        words += ["--entrypoint", entrypoint[0] if entrypoint else ""]  # one word; the rest goes before the command
+    first, *rest = program.entrypoint or ("",)
+    if program.entrypoint is not None:
+        words += ["--entrypoint", first]  # one word; the rest goes before the command
     # The dashes end the options: otherwise the image would be the value of a last option that lacks one.
     words += [*spec.engine_args, "--"] if spec.engine_args else []
-    return (*words, image, *(entrypoint or ())[1:], *command)
+    return (*words, program.image, *rest, *program.command)
 
 
 def _limits(limits: Mapping[str, int | float]) -> list[str]:

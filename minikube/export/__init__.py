@@ -2,6 +2,7 @@
 
     workloads           what both exports need: images, addresses, environments, secrets, and notes on what is lost
     compose             the Compose file
+    compose_health      a health check as Compose's `healthcheck`
     kubernetes          Deployments, Jobs, CronJobs, Services, ConfigMaps and Secrets of the services
     kubernetes_probes   a health check as Kubernetes' probes
     kubernetes_shared   the registry, Redis and the shared configuration in Kubernetes

@@ -4,13 +4,18 @@ Secrets are written as `${NAME:?…}`: Compose reads them from its environment o
 them. Every other dollar sign is doubled, because Compose would interpolate it.
 """
 
-import math
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from minikube.defaults import CA_ENV, REDIS_ENV, TOKEN_ENV
 from minikube.engine.arguments import publish_argument
+from minikube.export.compose_health import (
+    duration,
+    escape_dollars,
+    healthcheck,
+    healthcheck_settings,
+    replace_instance_id,
+)
 from minikube.export.workloads import (
     INSTANCE_ID_MARKER,
     REGISTRY_PORT,
@@ -53,14 +58,6 @@ CERT, KEY = "registry-cert", "registry-key"
 """Names of the Compose secrets with the registry's certificate and private key."""
 
 FILE = "compose.yaml"
-
-HTTP_CHECK = """\
-wget -qO /dev/null {url} 2>/dev/null || curl -fsSo /dev/null {url} 2>/dev/null || python3 -c 'import urllib.request as r; \
-r.urlopen("{url}", timeout={timeout})'"""
-"""An HTTP check with the tools that images have: BusyBox and Debian have wget, many images curl, Python's neither."""
-
-TCP_CHECK = """\
-nc -z 127.0.0.1 {port} 2>/dev/null || python3 -c 'import socket; socket.create_connection(("127.0.0.1", {port}), {timeout})'"""
 
 
 def compose_documents(plan: ExportPlan) -> list[Document]:
@@ -122,13 +119,8 @@ def _env_secrets(workload: Workload) -> dict[str, str]:
 def _secret_value(plan: ExportPlan, variable: str, value: str) -> str:
     """Return the secret `value` if the user wants secrets in the file, else a reference to `variable` for Compose."""
     if plan.options.with_secrets and value:
-        return _escape_dollars(value)
+        return escape_dollars(value)
     return f"${{{variable}:?set it in .env or in the environment}}"
-
-
-def _escape_dollars(text: str) -> str:
-    """Return `text` so that Compose does not interpolate it."""
-    return text.replace("$", "$$")
 
 
 def _redis(plan: ExportPlan) -> Tree:
@@ -138,7 +130,7 @@ def _redis(plan: ExportPlan) -> Tree:
         "command": ["redis-server", "--appendonly", "yes"],
         "restart": "unless-stopped",
         "volumes": [f"{plan.redis}-data:/data"],
-        "healthcheck": _healthcheck_settings(["CMD", "redis-cli", "ping"], HealthSpec("tcp", interval=2.0)),
+        "healthcheck": healthcheck_settings(["CMD", "redis-cli", "ping"], HealthSpec("tcp", interval=2.0)),
         "stop_grace_period": "10s",
     }
 
@@ -155,11 +147,11 @@ def _registry(plan: ExportPlan) -> Tree:
     python = f"import socket; socket.create_connection(('127.0.0.1', {REGISTRY_PORT}), 2)"
     tree: Tree = {
         "image": plan.registry_image,
-        "command": [_escape_dollars(word) for word in command],
+        "command": [escape_dollars(word) for word in command],
         "restart": "unless-stopped",
         "environment": _shared_environment(plan, for_registry=True),
         "secrets": [CERT, KEY],
-        "healthcheck": _healthcheck_settings(["CMD", "python", "-c", python], HealthSpec("tcp")),
+        "healthcheck": healthcheck_settings(["CMD", "python", "-c", python], HealthSpec("tcp")),
     }
     if plan.redis:
         tree["depends_on"] = {plan.redis: {"condition": "service_healthy"}}
@@ -168,9 +160,7 @@ def _registry(plan: ExportPlan) -> Tree:
 
 def _shared_environment(plan: ExportPlan, *, for_registry: bool = False) -> dict[str, str]:
     """Return the environment of every container: the addresses of Redis and the registry, the token, the certificate."""
-    url = (
-        _secret_value(plan, REDIS_ENV, plan.redis_url) if plan.redis_url_is_secret else _escape_dollars(plan.redis_url)
-    )
+    url = _secret_value(plan, REDIS_ENV, plan.redis_url) if plan.redis_url_is_secret else escape_dollars(plan.redis_url)
     env = {"REDIS_URL": url, REDIS_ENV: url, TOKEN_ENV: _secret_value(plan, TOKEN_ENV, plan.manifest.registry.token)}
     return env if for_registry else {"MINIKUBE_REGISTRY": plan.registry_address, CA_ENV: f"/run/secrets/{CERT}"} | env
 
@@ -206,19 +196,19 @@ def _service(plan: ExportPlan, workload: Workload) -> Tree:
         tree["restart"] = RESTART_POLICIES[spec.restart.policy]
     else:
         tree["restart"] = "on-failure" if spec.restart.policy == "on-failure" else "no"
-    if check := _healthcheck(plan, workload):
+    if check := healthcheck(plan, workload):
         tree["healthcheck"] = check
-    tree |= {"stop_signal": f"SIG{spec.stop.signal}", "stop_grace_period": _duration(spec.stop.timeout)}
+    tree |= {"stop_signal": f"SIG{spec.stop.signal}", "stop_grace_period": duration(spec.stop.timeout)}
     if spec.stop.argv:
         tree["pre_stop"] = [
-            {"command": [_replace_instance_id(expand(workload, word, plan), spec.name) for word in spec.stop.argv]}
+            {"command": [replace_instance_id(expand(workload, word, plan), spec.name) for word in spec.stop.argv]}
         ]
     tree |= _ports(plan, workload) | _resource_limits(plan, workload)
     if spec.volumes:
         tree["volumes"] = [_mount(plan, volume) for volume in spec.volumes]
     labels = {f"mini-kube-discovery.tag.{tag}": "true" for tag in spec.tags} | spec.meta
     if labels := group_labels(spec, "mini-kube-discovery.group.") | labels:
-        tree["labels"] = {name: _escape_dollars(value) for name, value in labels.items()}
+        tree["labels"] = {name: escape_dollars(value) for name, value in labels.items()}
     # Compose counts the current file as well, the manifest only the rotated ones.
     size = {"max-size": f"{max(1, spec.logs.max_size // 1024)}k", "max-file": str(spec.logs.keep + 1)}
     tree["logging"] = {"driver": "local", "options": size}
@@ -240,7 +230,7 @@ def _image(plan: ExportPlan, workload: Workload) -> Tree:
         }
         tree["build"] = {name: value for name, value in build.items() if value}
         if spec.build.args:
-            tree["build"]["args"] = {name: _escape_dollars(value) for name, value in spec.build.args.items()}
+            tree["build"]["args"] = {name: escape_dollars(value) for name, value in spec.build.args.items()}
         tree["pull_policy"] = "build" if spec.pull != "always" else "always"
     elif spec.runtime == "container":
         tree["pull_policy"] = spec.pull
@@ -251,8 +241,8 @@ def _process(workload: Workload) -> Tree:
     """Return the command of a workload, and the directory, user and profiles with which it runs."""
     spec = workload.spec
     words = {
-        "entrypoint": [_replace_instance_id(word, spec.name) for word in workload.entrypoint or ()],
-        "command": [_replace_instance_id(word, spec.name) for word in workload.command],
+        "entrypoint": [replace_instance_id(word, spec.name) for word in workload.entrypoint or ()],
+        "command": [replace_instance_id(word, spec.name) for word in workload.command],
         "working_dir": spec.workdir,
         "user": ":".join(part for part in (spec.user, spec.group) if part),
         "init": spec.init,
@@ -287,16 +277,11 @@ def _add_notes(plan: ExportPlan, workload: Workload) -> None:
 def _mount(plan: ExportPlan, volume: VolumeSpec) -> str:
     """Return a volume of the manifest as Compose writes it: `source:target:options`."""
     options = ",".join((*(("ro",) if volume.read_only else ()), *volume.options))
-    target = _escape_dollars(volume.target) + (f":{options}" if options else "")
+    target = escape_dollars(volume.target) + (f":{options}" if options else "")
     if not volume.source:
         return target
     source = _host_path(plan, Path(volume.source)) if volume.is_path else volume.source
-    return f"{_escape_dollars(source)}:{target}"
-
-
-def _replace_instance_id(text: str, name: str) -> str:
-    """Return `text` escaped, with the service's name in place of the instance id."""
-    return _escape_dollars(text.replace(INSTANCE_ID_MARKER, name))
+    return f"{escape_dollars(source)}:{target}"
 
 
 def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
@@ -306,7 +291,7 @@ def _environment(plan: ExportPlan, workload: Workload) -> dict[str, str]:
     shared = _shared_environment(plan)
     if "REDIS_URL" in workload.spec.file_env:  # Compose reads it there, and `environment` would win over it
         del shared["REDIS_URL"]
-    env |= shared | {key: _replace_instance_id(value, name) for key, value in workload.env.items()}
+    env |= shared | {key: replace_instance_id(value, name) for key, value in workload.env.items()}
     secrets = {key: value.replace(INSTANCE_ID_MARKER, name) for key, value in _env_secrets(workload).items()}
     return env | {key: _secret_value(plan, variable_name(name, key), value) for key, value in secrets.items()}
 
@@ -334,42 +319,6 @@ def _depends_on(plan: ExportPlan, workload: Workload) -> Tree:
             entry["required"] = False
         conditions[name] = entry
     return {"depends_on": conditions}
-
-
-def _healthcheck(plan: ExportPlan, workload: Workload) -> Tree | None:
-    """Return the health check of a workload as Compose's `healthcheck`, or None if it has none that Compose can run."""
-    health = workload.spec.health
-    if health is None or health.kind == "log":
-        return None
-    timeout = math.ceil(health.timeout)
-    if health.kind == "command":
-        test = [
-            "CMD",
-            *(_replace_instance_id(expand(workload, word, plan), workload.spec.name) for word in health.argv),
-        ]
-    elif health.kind == "tcp":
-        test = ["CMD-SHELL", TCP_CHECK.format(port=workload.port, timeout=timeout)]
-    else:
-        url = expand(workload, health.http, plan)
-        full_url = url if "://" in url else f"http://127.0.0.1:{workload.port}{url}"
-        if any(mark in full_url for mark in "'\"\\ `$;&|<>()"):
-            # The URL is part of a shell command, and of a Python program inside it.
-            full_url = urlsplit(full_url)._replace(query="", fragment="").geturl()
-            plan.add_note(f"services.{workload.spec.name}.health.http", f"is checked without its query: {full_url}")
-        test = ["CMD-SHELL", HTTP_CHECK.format(url=full_url, timeout=timeout)]
-    return _healthcheck_settings(test, health)
-
-
-def _healthcheck_settings(test: list[str], health: HealthSpec) -> Tree:
-    """Return Compose's `healthcheck` that runs `test` with the manifest's intervals and thresholds."""
-    return {
-        "test": test,
-        "interval": _duration(health.interval),
-        "timeout": _duration(health.timeout),
-        "retries": max(health.failures, health.timeouts),
-        "start_period": _duration(health.start_period),
-        # No `start_interval`: an engine older than 25 does not start a container that has one.
-    }
 
 
 def _ports(plan: ExportPlan, workload: Workload) -> Tree:
@@ -404,9 +353,3 @@ def _resource_limits(plan: ExportPlan, workload: Workload) -> Tree:
     for name in limits.keys() - {"cpus", "memory", "pids", *ULIMITS}:
         plan.add_note(f"services.{workload.spec.name}.limits.{name}", "has no counterpart in Compose")
     return {name: value for name, value in (("deploy", deploy), ("ulimits", ulimits)) if value}
-
-
-def _duration(seconds: float) -> str:
-    """Return a duration as Compose writes it: `5s`, `1500ms`."""
-    milliseconds = round(seconds * 1000)
-    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"

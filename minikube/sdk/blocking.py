@@ -4,7 +4,7 @@
         app.run(port=8080)
 
 `registration` and `watch` decide what to send and when to try again; `blocking_connection` is a connection that threads
-share; this module connects, sends and waits. No trio here.
+share; this module connects, sends and waits. No trio here. Some lines past 400: half of them document the public methods.
 """
 
 import logging

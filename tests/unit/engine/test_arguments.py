@@ -10,6 +10,7 @@ import pytest
 from minikube.engine.arguments import (
     ContainerIdentity,
     ContainerNetworking,
+    ContainerProgram,
     backing_environment,
     build_arguments,
     create_arguments,
@@ -37,16 +38,13 @@ MANIFEST = Manifest("shop", Path("/shop/supervisor.toml"), Path("/shop"))
 
 def create(engine: Engine = DOCKER, networking: ContainerNetworking = HOST, **fields: Any) -> list[str]:
     spec = ServiceSpec("web", Path("/shop"), image="nginx:1", **fields)
-    entrypoint, command = spec.container_command
     return list(
         create_arguments(
             engine,
             spec,
             IDENTITY,
             networking,
-            image=spec.image,
-            entrypoint=entrypoint,
-            command=command,
+            ContainerProgram(spec.image, *spec.container_command),
             variables=("A", "B"),
             env_file=None,
         )

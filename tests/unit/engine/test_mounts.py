@@ -42,4 +42,6 @@ def test_a_link_to_nothing_is_an_error_and_no_directory_takes_its_place(tmp_path
 
 def test_what_this_user_cannot_see_is_left_to_the_engine(tmp_path: Path, as_nobody: None) -> None:
     """The engine of a user without root may run as root: it sees the directory."""
-    create_sources([VolumeSpec("/root/there", "/x", read_only=True), VolumeSpec("/root/there", "/x")])
+    # The directories of a test are closed to other users than that of the test run.
+    source = str(tmp_path / "there")
+    create_sources([VolumeSpec(source, "/x", read_only=True), VolumeSpec(source, "/x")])

@@ -8,6 +8,7 @@ import pytest
 
 from minikube.linux.ports import SOCKET_TYPES, find_obstacle, free_port, is_free
 from minikube.manifest.spec import Protocol
+from tests.ports import refuse_ports
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
@@ -61,11 +62,7 @@ def test_a_port_of_an_unknown_host_is_not_free(monkeypatch: pytest.MonkeyPatch) 
 def test_a_port_that_only_a_privileged_program_may_listen_on_is_said_to_be_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Socket(socket.socket):
-        def bind(self, address: object, /) -> None:
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(socket, "socket", Socket)
+    refuse_ports(monkeypatch)
     obstacle = find_obstacle("127.0.0.1", 80)
     assert obstacle is not None
     assert "cap_net_bind_service may listen on port 80" in obstacle.text

@@ -1,6 +1,5 @@
 """Which ports an instance gets: those of the manifest, of its last start, or free ones; what is said where one is taken."""
 
-import errno
 import os
 import socket
 from pathlib import Path
@@ -15,6 +14,7 @@ from minikube.manifest import PortSpec, ServiceSpec
 from minikube.manifest.spec import Protocol
 from minikube.project import instance_ports
 from minikube.project.instance_ports import InstancePorts, choose_ports, fixed_ports, ports_after_edit
+from tests.ports import refuse_ports
 
 SPEC = ServiceSpec("x", Path("/"), ("run",), host="127.0.0.1")
 NAMED = replace(
@@ -144,10 +144,5 @@ def test_a_port_that_only_a_privileged_program_may_listen_on_does_not_keep_it_fr
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The program may have the right, by file capabilities or setuid."""
-
-    class Socket(socket.socket):
-        def bind(self, address: object, /) -> None:
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(socket, "socket", Socket)
+    refuse_ports(monkeypatch)
     assert choose_ports(replace(SPEC, port=80), InstancePorts(), frozenset()) == InstancePorts(80)

@@ -161,7 +161,7 @@ def _addresses(spec: ServiceSpec) -> set[tuple[str, str, int]]:
 def _name_warnings(
     apply_plan: ApplyPlan, before: dict[str, ServiceSpec], after: dict[str, ServiceSpec]
 ) -> tuple[str, ...]:
-    """Return a warning where running containers find a service of the new manifest only after a restart of theirs.
+    """Return a warning where containers find a service of the new manifest only after a restart.
 
     A container is told the names of services outside the project's network when it is created: see `engine.arguments`.
     """
@@ -172,8 +172,8 @@ def _name_warnings(
     if not old or not moved:
         return ()
     return (
-        f"{join_words(old, 'and')} {'runs' if len(old) == 1 else 'run'} on, and {'finds' if len(old) == 1 else 'find'}"
-        f" {join_words(moved, 'and')} by name only after `minikube restart {' '.join(old)}`",
+        f"{join_words(old, 'and')} {'finds' if len(old) == 1 else 'find'} {join_words(moved, 'and')} by name only after"
+        f" `minikube restart {' '.join(old)}`, as a container keeps the names that it was created with",
     )
 
 

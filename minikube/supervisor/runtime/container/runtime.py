@@ -17,6 +17,7 @@ from minikube.defaults import CONTAINER_LABEL
 from minikube.engine.arguments import (
     ContainerIdentity,
     ContainerNetworking,
+    ContainerProgram,
     backing_environment,
     create_arguments,
     image_name,
@@ -129,7 +130,7 @@ class ContainerRuntime:
         env = instance_environment(base, spec, launch.id, host, inner, token, launch.replica)
         identity = ContainerIdentity(self._manifest.name, spec.name, launch.id, launch.name)
         image = image_name(client.engine, identity.project, spec)
-        entrypoint, command = await self._command(spec, image, env)
+        program = ContainerProgram(image, *await self._command(spec, image, env))
         # Abandoned by a stop: a file system that hangs must not hold it up.
         await trio.to_thread.run_sync(create_sources, spec.volumes, abandon_on_cancel=True)
         plain, filed = split_environment(env, os.environ)
@@ -139,9 +140,7 @@ class ContainerRuntime:
                 spec,
                 identity,
                 networking,
-                image=image,
-                entrypoint=entrypoint,
-                command=command,
+                program,
                 variables=plain,
                 env_file=env_file,
                 mounts=mounts,
